@@ -1,0 +1,166 @@
+"""``firstlight device create | list | show``: the desk verbs, against the platform's public API."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import NamedTuple
+
+from firstlight.cli import options
+from firstlight.cli.settings import proxy_of, read_secret_file
+from firstlight.core.exchange import HttpCall, HttpReply
+from firstlight.core.model import Endpoint, Secret
+from firstlight.errors import UsageError
+from firstlight.platforms import half
+
+DEADLINE_S = 30.0
+COLUMNS = (
+    ("ID", "id"),
+    ("NAME", "name"),
+    ("STATUS", "status"),
+    ("LAST HEARTBEAT", "last_heartbeat"),
+    ("HOST", "hostname"),
+)
+
+
+class Desk(NamedTuple):
+    """Where the desk verbs work: platform dialect, address, workspace, key and a way to call."""
+
+    dialect: ModuleType
+    endpoint: Endpoint
+    workspace: str
+    key: Secret
+    exchange: Callable[[HttpCall], HttpReply]
+
+
+def verb(words: list[str], config: str | None) -> int:
+    """Dispatches the second word. Raises FirstlightError; returns 0."""
+    act = ACTS.get(words[0]) if words else None
+    if act is None:
+        if words and words[0] in ("-h", "--help"):
+            print(
+                "usage: firstlight device create | list | show [OPTIONS]\n\n'firstlight device create --help' explains."
+            )
+            return 0
+        raise UsageError("usage", "Say what to do: device create, device list or device show.")
+    return act(words[1:], config)
+
+
+def _parser(act: str, description: str) -> options.Parser:
+    made = options.parser(f"device {act}", description)
+    made.add_argument("--platform", default="hub", help="platform to speak to (hub)")
+    options.add_hub(made)
+    made.add_argument("--workspace", metavar="NAME", help="workspace on the platform")
+    made.add_argument("--api-key-file", "--key-file", metavar="FILE", help="file with the operator key")
+    made.add_argument("--json", action="store_true", help="print JSON")
+    return made
+
+
+def _at_desk(typed: argparse.Namespace, config: str | None, act: Callable[[Desk], int]) -> int:
+    settings = options.load(typed, config)
+    endpoint, trust = options.hub_of(settings)
+    if not settings.api_key_file:
+        raise UsageError("api_key_missing", "The operator key is missing.")
+    if not settings.workspace:
+        raise UsageError("usage", "The workspace is missing.", "Give --workspace NAME, or set FIRSTLIGHT_WORKSPACE.")
+    key = read_secret_file(settings.api_key_file, "the operator key")
+    from firstlight.transports.http_calls import HttpCalls
+
+    with HttpCalls(trust, proxy_of(settings, endpoint)) as calls:
+        dialect = half(typed.platform, "management")
+        return act(Desk(dialect, endpoint, settings.workspace, key, lambda call: calls.exchange(call, DEADLINE_S)))
+
+
+def create(words: list[str], config: str | None) -> int:
+    """Creates a device and prints the command for the box."""
+    made = _parser("create", "Create a device; prints its id and the command to run on the box.")
+    made.add_argument("name", metavar="NAME", help="human-readable name of the device")
+    made.add_argument("--type", metavar="TYPE", help="device type: ai1, edge or any text")
+    made.add_argument("--workflow-id", metavar="ID", help="initial workflow")
+    made.add_argument("--tag", metavar="TAG", action="append", default=[], help="a tag; may be repeated")
+    made.add_argument("--offline", action="store_true", help="offline mode (ai1 only): answers with a QR payload")
+    made.add_argument("--like", metavar="DEVICE_ID", help="copy the configuration of that device")
+    typed = made.parse_args(words)
+
+    def act(desk: Desk) -> int:
+        new = desk.dialect.NewDevice(
+            typed.name, typed.type, typed.workflow_id, tuple(typed.tag), typed.offline, typed.like
+        )
+        reply = desk.exchange(desk.dialect.create(desk.endpoint, desk.workspace, desk.key, new))
+        created = desk.dialect.read_created(reply)
+        if typed.json:
+            print(reply.body.decode())
+            return 0
+        print(f"device      {created.device_id}")
+        if created.expires_at:
+            print(f"valid until {created.expires_at}")
+        if created.install_command:
+            print("\nRun on the box:\n\n  " + created.install_command + "\n")
+            if "--pinnedpubkey" in created.install_command:
+                print(
+                    "(-k is safe here: instead of asking a public authority, curl checks the hub's own key, the pin.)"
+                )
+        else:
+            print(f"installId   {created.install_id.reveal()}")
+        if created.qr_payload:
+            print(f"QR payload  {created.qr_payload}")
+        return 0
+
+    return _at_desk(typed, config, act)
+
+
+def _records(desk: Desk) -> Iterator[dict[str, object]]:
+    cursor = ""
+    while True:
+        page, cursor = desk.dialect.read_page(
+            desk.exchange(desk.dialect.list_page(desk.endpoint, desk.workspace, desk.key, cursor))
+        )
+        yield from page
+        if not cursor:
+            return
+
+
+def list_devices(words: list[str], config: str | None) -> int:
+    """Prints every device of the workspace, a line each."""
+    typed = _parser("list", "List the devices of a workspace with their status.").parse_args(words)
+
+    def act(desk: Desk) -> int:
+        if typed.json:
+            print(json.dumps({"data": list(_records(desk))}))
+            return 0
+        rows = [tuple(title for title, _ in COLUMNS)]
+        rows += [tuple(_cell(record.get(name)) for _, name in COLUMNS) for record in _records(desk)]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+        for row in rows:
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        return 0
+
+    return _at_desk(typed, config, act)
+
+
+def _cell(value: object) -> str:
+    # A device's words end on a terminal: without control characters.
+    return "-" if value is None else "".join(c if c.isprintable() else "?" for c in str(value))[:40]
+
+
+def show(words: list[str], config: str | None) -> int:
+    """Prints one device's record as JSON."""
+    made = _parser("show", "Show one device, as JSON.")
+    made.add_argument("device_id", metavar="DEVICE_ID")
+    typed = made.parse_args(words)
+
+    def act(desk: Desk) -> int:
+        record = desk.dialect.read_shown(
+            desk.exchange(desk.dialect.show(desk.endpoint, desk.workspace, desk.key, typed.device_id))
+        )
+        json.dump(record, sys.stdout, indent=None if typed.json else 2)
+        print()
+        return 0
+
+    return _at_desk(typed, config, act)
+
+
+ACTS: dict[str, Callable[[list[str], str | None], int]] = {"create": create, "list": list_devices, "show": show}

@@ -1,0 +1,112 @@
+"""``firstlight enroll``: trades an installId for a registration and proves it with a first heartbeat."""
+
+from __future__ import annotations
+
+import json
+import random
+import secrets
+
+from firstlight.cli import enrolling, options
+from firstlight.cli.enrolling import Enrolled, Parts
+from firstlight.cli.settings import Settings, proxy_of
+from firstlight.core.interfaces import Session
+from firstlight.core.model import Invitation, Registration
+from firstlight.platforms import half
+from firstlight.sources.text import read_install_id
+from firstlight.system.clock import SystemClock, clock_floor_s
+from firstlight.system.store import StateDirectory
+
+DESCRIPTION = "Enroll this box: make its key, redeem the installId, send a first heartbeat. Running it again is safe."
+
+
+def verb(words: list[str], config: str | None) -> int:
+    """Parses, composes, performs. Raises FirstlightError; returns 0 when this box is enrolled."""
+    made = options.parser("enroll", DESCRIPTION)
+    made.add_argument("install_id", metavar="INSTALL_ID", help="the installId; '-' = standard input, '@FILE' = a file")
+    options.add_hub(made)
+    options.add_state(made)
+    made.add_argument("--patience", metavar="SECONDS", type=float, default=60.0, help="go on trying that long (60)")
+    made.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    typed = made.parse_args(words)
+    settings = options.load(typed, config)
+    endpoint, trust = options.hub_of(settings)
+    invitation = Invitation("hub", endpoint, trust, read_install_id(typed.install_id))
+    tell = _silent if typed.json else _tell
+    enrolled = _perform(settings.state_dir, invitation, settings, typed.patience, tell)
+    _conclude(enrolled, as_json=typed.json)
+    return 0
+
+
+def _perform(
+    state_dir: str, invitation: Invitation, settings: Settings, patience_s: float, tell: enrolling.Tell
+) -> Enrolled:
+    # Imported here: they cost time and memory that a wrong word on the command line should not.
+    from firstlight.system.facts import read_facts
+    from firstlight.system.keys import KeyFile
+    from firstlight.transports.http_calls import HttpCalls
+    from firstlight.transports.http_session import HttpSession
+
+    store = StateDirectory(state_dir)
+    store.prepare()
+    clock = SystemClock(clock_floor_s(store))
+
+    def open_session(registration: Registration) -> Session:
+        # Where trust is pinned, a wrong clock must not keep a box from its first beat: see docs/protocol.md.
+        return HttpSession(
+            registration.trust, proxy_of(settings, registration.endpoint), check_dates=clock.is_trustworthy
+        )
+
+    with (
+        store.lock(),
+        HttpCalls(
+            invitation.trust, proxy_of(settings, invitation.endpoint), check_dates=clock.is_trustworthy()
+        ) as caller,
+    ):
+        for repair in (f"state directory {state_dir} is ready", *store.repairs):
+            tell(repair)
+        if not clock.is_trustworthy():
+            tell("this box's clock cannot be right; certificate dates do not count where the hub's key is pinned")
+        parts = Parts(
+            store=store,
+            make_key=lambda: KeyFile().make_or_load(store),
+            make_attempt_id=lambda: secrets.token_hex(16),
+            caller=caller,
+            open_session=open_session,
+            clock=clock,
+            chance=random.random,
+            tell=tell,
+            patience_s=patience_s,
+        )
+        return enrolling.enroll(parts, half(invitation.platform, "device"), invitation, read_facts())
+
+
+def _tell(line: str) -> None:
+    print(f"  {line}", flush=True)
+
+
+def _silent(line: str) -> None:
+    """With --json, progress is not shown."""
+
+
+def _conclude(enrolled: Enrolled, *, as_json: bool) -> None:
+    registration = enrolled.registration
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "deviceId": registration.device_id,
+                    "workspace": registration.workspace,
+                    "endpoint": registration.endpoint.url,
+                    "intervalS": registration.interval_s,
+                    "keyFingerprint": registration.key_fingerprint,
+                    "wasThere": enrolled.was_there,
+                    "notBeating": enrolled.not_beating or None,
+                }
+            )
+        )
+        return
+    if enrolled.not_beating:
+        print(f"Enrolled, but the first heartbeat was not accepted yet: {enrolled.not_beating}")
+        print("The agent goes on trying while it runs: firstlight run")
+    elif not enrolled.was_there:
+        print("Enrolled. To stay online, the agent must run: firstlight run")

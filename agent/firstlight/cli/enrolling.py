@@ -1,0 +1,233 @@
+"""The act of enrolling, as resumable steps: key, attempt, pre-flight, redeem, registration, first beat.
+
+A crash at any point repeats the step it was in: key and attempt id are fsynced before the first request, the hub
+answers the same key with the same registration, and the registration is fsynced before the first beat. Nothing here
+names a concrete part; ``cli/enroll.py`` hands them in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from types import ModuleType
+from typing import NamedTuple, Protocol, TypeVar, cast
+
+from firstlight import __version__
+from firstlight.core import backoff, lifecycle
+from firstlight.core.interfaces import Caller, Clock, DevicePlatform, KeyMaterial, Session
+from firstlight.core.model import Beat, Facts, Invitation, Metrics, Registration
+from firstlight.errors import RefusedError, StateError, UnreachableError, UsageError
+from firstlight.wire.facts import facts_hash, facts_object
+
+Result = TypeVar("Result")
+Tell = Callable[[str], None]
+
+CALL_DEADLINE_S = 20.0
+# Waiting does not mend these; the technician must act.
+HOPELESS = frozenset(
+    {"tls_pin_mismatch", "tls_untrusted", "tls_wrong_name", "tls_expired", "proxy_auth_required", "redirected"}
+)
+ATTEMPT, ENROLLED, FACTS = "attempt.json", "enrolled.json", "facts.json"
+
+
+class EnrollStore(Protocol):
+    """What enrolling asks of the state directory."""
+
+    def read_json(self, name: str) -> dict[str, object] | None:
+        """A JSON object by file name, None where there is none."""
+        ...
+
+    def write_json(self, name: str, value: dict[str, object]) -> None:
+        """On disk when it returns."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Gone when it returns."""
+        ...
+
+    def load_registration(self) -> Registration | None:
+        """As ``core.interfaces.Store``."""
+        ...
+
+    def save_registration(self, registration: Registration) -> None:
+        """As ``core.interfaces.Store``."""
+        ...
+
+
+class Attempt(NamedTuple):
+    """What is on disk before the first request: see ``core.interfaces.Attempt``."""
+
+    attempt_id: str
+    csr_pem: str
+    key_fingerprint: str
+
+
+class Parts(NamedTuple):
+    """What enrolling is made of.
+
+    Args:
+        store: the state directory.
+        make_key: makes the device's key, or loads the one that is there.
+        make_attempt_id: 32 random hex digits.
+        caller: one-off calls, with the invitation's trust.
+        open_session: opens the session for beats from a registration.
+        clock, chance: time, and random numbers in [0, 1).
+        tell: prints one line of progress.
+        patience_s: how long to go on trying before giving up (the state stays, so that a later call goes on).
+    """
+
+    store: EnrollStore
+    make_key: Callable[[], KeyMaterial]
+    make_attempt_id: Callable[[], str]
+    caller: Caller
+    open_session: Callable[[Registration], Session]
+    clock: Clock
+    chance: Callable[[], float]
+    tell: Callable[[str], None]
+    patience_s: float
+
+
+class Enrolled(NamedTuple):
+    """How it ended: the registration, whether it was there before, and why no first beat was accepted ("" = it was)."""
+
+    registration: Registration
+    was_there: bool
+    not_beating: str = ""
+
+
+def id_hash(invitation: Invitation) -> str:
+    """What stays of a spent installId: its SHA-256, to recognise the same command pasted twice."""
+    return hashlib.sha256(invitation.proof.reveal().encode()).hexdigest()
+
+
+def knows(store: EnrollStore, hashed: str) -> bool:
+    """True when the registration or the open attempt of this box belongs to the installId with that hash."""
+    return any(kept(store, name).get("installIdHash") == hashed for name in (ENROLLED, ATTEMPT))
+
+
+def kept(store: EnrollStore, name: str) -> dict[str, object]:
+    """One of enrolling's notes, empty without it. A damaged one counts as none: the key is what makes a redeem safe."""
+    try:
+        return store.read_json(name) or {}
+    except StateError as error:
+        if error.code != "state_corrupt":
+            raise
+        return {}
+
+
+def enroll(parts: Parts, platform: ModuleType, invitation: Invitation, facts: Facts) -> Enrolled:
+    """From an invitation to a registration and a first accepted beat.
+
+    Raises:
+        UsageError: ``already_enrolled`` with another installId.
+        RefusedError, UnreachableError, StateError: as named; calling again goes on where it was.
+    """
+    dialect = cast(DevicePlatform, platform)
+    registration = parts.store.load_registration()
+    if registration is not None and not knows(parts.store, id_hash(invitation)):
+        raise UsageError("already_enrolled", f"This box is enrolled already, as {registration.device_id}.")
+    if registration is not None and not kept(parts.store, ATTEMPT):
+        parts.tell(f"already enrolled as {registration.device_id}: nothing to do")
+        return Enrolled(registration, was_there=True)
+    if registration is None:
+        attempt = _attempt(parts, invitation)
+        _preflight(parts, dialect, invitation)
+        registration = _redeem(parts, dialect, invitation, attempt, facts)
+        parts.store.write_json(FACTS, facts_object(facts))
+        parts.store.save_registration(registration)
+        parts.tell(f"registered as {registration.device_id} in workspace {registration.workspace}")
+    # From here on also after a crash: the attempt stays until the registration was shown to work.
+    not_beating = _first_beat(parts, dialect, registration, facts)
+    parts.store.write_json(ENROLLED, {"installIdHash": id_hash(invitation)})
+    parts.store.remove(ATTEMPT)
+    return Enrolled(registration, was_there=False, not_beating=not_beating)
+
+
+def _attempt(parts: Parts, invitation: Invitation) -> Attempt:
+    """Key and attempt id, on disk before anything is sent; those of an interrupted call with the same id."""
+    hashed = id_hash(invitation)
+    before = kept(parts.store, ATTEMPT)
+    key = parts.make_key()
+    if before.get("installIdHash") == hashed and isinstance(before.get("attemptId"), str):
+        parts.tell("going on with the enrolling that was interrupted")
+        return Attempt(str(before["attemptId"]), key.csr_pem, key.key_fingerprint)
+    attempt = Attempt(parts.make_attempt_id(), key.csr_pem, key.key_fingerprint)
+    # The hash is enough to go on: the installId itself is typed or piped again, so it never rests on the disk.
+    parts.store.write_json(ATTEMPT, {"installIdHash": hashed, "attemptId": attempt.attempt_id})
+    parts.tell("device key ready; it never leaves this box")
+    return attempt
+
+
+def _preflight(parts: Parts, dialect: DevicePlatform, invitation: Invitation) -> None:
+    """What can be known to fail without spending the installId: name, route, TLS and pin, the hub itself."""
+
+    def probe() -> float:
+        return dialect.read_probe(parts.caller.exchange(dialect.probe(invitation.endpoint), CALL_DEADLINE_S))
+
+    server_time_s = _patiently(parts, "reach the hub", probe)
+    recognised = "key pinned" if invitation.trust.pins else "certificate verified"
+    parts.tell(f"hub reached at {invitation.endpoint.url}, {recognised}")
+    skew_s = server_time_s - parts.clock.moment().wall_s
+    if abs(skew_s) > 60:
+        parts.tell(
+            f"this box's clock is {_spoken(abs(skew_s))} {'behind' if skew_s > 0 else 'ahead of'} the hub's; going on"
+        )
+
+
+def _redeem(
+    parts: Parts, dialect: DevicePlatform, invitation: Invitation, attempt: Attempt, facts: Facts
+) -> Registration:
+    def once() -> Registration:
+        call = dialect.redeem(invitation, attempt, facts, parts.clock.moment())
+        return dialect.read_redeemed(invitation, attempt, parts.caller.exchange(call, CALL_DEADLINE_S))
+
+    try:
+        return _patiently(parts, "redeem the installId", once)
+    except RefusedError:
+        # A refused installId is done with; the key stays for the next one.
+        parts.store.remove(ATTEMPT)
+        raise
+
+
+def _patiently(parts: Parts, what: str, once: Callable[[], Result]) -> Result:
+    """Calls ``once`` until it answers; gives up with its last error when patience ends."""
+    started_s = parts.clock.monotonic_s()
+    failures = 0
+    while True:
+        try:
+            return once()
+        except UnreachableError as error:
+            failures += 1
+            wait_s = backoff.retry_wait_s(failures, parts.chance(), error.retry_after_s)
+            left_s = parts.patience_s - (parts.clock.monotonic_s() - started_s)
+            if error.code in HOPELESS or wait_s > left_s:
+                raise
+            parts.tell(f"could not {what} yet: {error}; trying again in {_spoken(wait_s)}")
+            if parts.clock.wait(wait_s):
+                raise KeyboardInterrupt from None
+
+
+def _first_beat(parts: Parts, dialect: DevicePlatform, registration: Registration, facts: Facts) -> str:
+    """Proves the registration with a beat over a session of its own; why it was not accepted, or ""."""
+    moment = parts.clock.moment()
+    sequence = int(moment.monotonic_s * 1000)
+    beat = Beat(sequence, moment, Metrics(), __version__, facts, facts_hash(facts))
+    session = parts.open_session(registration)
+    try:
+        event = dialect.read_beat(registration, session.exchange(dialect.beat(registration, beat), CALL_DEADLINE_S))
+    except UnreachableError as error:
+        return str(error)
+    finally:
+        session.close()
+    if isinstance(event, lifecycle.Accepted):
+        parts.tell("first heartbeat accepted: this device is online")
+        return ""
+    return getattr(event, "message", "the hub did not accept it")
+
+
+def _spoken(seconds: float) -> str:
+    """A duration as people say it: ``4 s``, ``12 min``, ``3 h``, ``20 days``."""
+    for limit, unit, name in ((90, 1, "s"), (5400, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{max(1, round(seconds / unit))} {name}"
+    return f"{round(seconds / 86_400)} days"

@@ -1,0 +1,113 @@
+"""``firstlight``: finds the verb, loads only that verb, turns every error into a sentence and an exit status.
+
+The front is written by hand (no argparse): ``firstlight --help`` costs little more than Python itself. Each verb parses
+its own options.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from firstlight import __version__
+from firstlight.errors import FirstlightError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# verb -> (module, one line for --help); the description completes "could not ..." in error messages.
+ON_THIS_BOX = {
+    "enroll": ("firstlight.cli.enroll", "enroll this box with an installId from the operator"),
+    "run": ("firstlight.cli.run", "run the agent: send heartbeats until stopped"),
+    "status": ("firstlight.cli.status", "show whether this box is enrolled and online"),
+    "facts": ("firstlight.cli.facts", "show what this machine tells about itself"),
+    "reset": ("firstlight.cli.reset", "reset this box, so that it can be enrolled anew"),
+}
+AT_THE_DESK = {
+    "device": ("firstlight.cli.device", "create, list or show devices on a platform"),
+}
+
+
+def help_text() -> str:
+    """What ``firstlight --help`` prints."""
+
+    def lines(verbs: dict[str, tuple[str, str]]) -> str:
+        return "\n".join(f"  {verb:<8} {line}" for verb, (_, line) in verbs.items())
+
+    return (
+        "usage: firstlight VERB [OPTIONS]\n\n"
+        "Turns a fresh Linux box into a managed, heartbeating device.\n\n"
+        f"On this box:\n{lines(ON_THIS_BOX)}\n\n"
+        f"At the desk:\n{lines(AT_THE_DESK)}\n\n"
+        "'firstlight VERB --help' explains a verb. 'firstlight --version' prints the version.\n"
+        "With --debug before the verb, a fault shows where it happened."
+    )
+
+
+def main(argv: list[str] | None = None, config: str | None = None) -> int:
+    """Runs one verb.
+
+    Args:
+        argv: words after the program's name; the process's own by default.
+        config: settings file of this installation (an installed launcher names it); None = the usual places.
+
+    Returns:
+        the exit status: 0, or that of the error (see ``firstlight.errors``), 130 when interrupted.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = bool(words) and words[0] == "--debug"
+    if debug:
+        words.pop(0)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(help_text())
+        return 0 if words else UsageError.exit_status
+    if words[0] in ("--version", "-V"):
+        print(f"firstlight {__version__}")
+        return 0
+    verbs = {**ON_THIS_BOX, **AT_THE_DESK}
+    found = verbs.get(words[0])
+    if found is None:
+        known = ", ".join(verbs)
+        return report(
+            "understand the command", UsageError("usage", f"There is no verb {words[0]!r}; there are: {known}.")
+        )
+    return _perform(found[0], found[1], words, config, debug)
+
+
+def _perform(module: str, line: str, words: list[str], config: str | None, debug: bool) -> int:
+    try:
+        verb: Callable[[list[str], str | None], int] = __import__(module, fromlist=["verb"]).verb
+        status = verb(words[1:], config)
+        sys.stdout.flush()
+        return status
+    except FirstlightError as error:
+        if debug:
+            raise
+        return report(line, error)
+    except KeyboardInterrupt:
+        print("firstlight: interrupted; running the same command again goes on where this one was.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away; what is buffered has nowhere to go.
+        sys.stdout = None
+        return 141
+    except Exception as error:  # the last resort: no traceback reaches a user
+        if debug:
+            raise
+        where = f"{type(error).__name__} in {_deepest(error)}"
+        return report(line, FirstlightError("internal", f"An unexpected fault: {where}."))
+
+
+def _deepest(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}" if trace else "unknown place"
+
+
+def report(line: str, error: FirstlightError) -> int:
+    """Prints an error as a technician reads it; returns its exit status."""
+    print(f"firstlight: could not {line}:\n  {error.message} [{error.code}]", file=sys.stderr)
+    if error.hint:
+        print(f"  {error.hint}", file=sys.stderr)
+    return error.exit_status

@@ -1,0 +1,73 @@
+"""Options that several verbs share, and what they make of them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from firstlight.cli import settings as settings_file
+from firstlight.cli.settings import Settings
+from firstlight.core.model import Endpoint, Trust, parse_endpoint, parse_pin
+from firstlight.errors import InvitationError, UsageError
+
+PEM_MARK = "-----BEGIN CERTIFICATE-----"
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose complaints go the way of every other error: one sentence, a hint, a code."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Raises UsageError instead of printing and exiting."""
+        raise UsageError("usage", f"{message[:1].upper()}{message[1:]}.", f"Run: {self.prog} --help")
+
+
+def parser(verb: str, description: str) -> Parser:
+    """A parser with the options every verb has."""
+    made = Parser(prog=f"firstlight {verb}", description=description, allow_abbrev=False)
+    made.add_argument("--config", metavar="FILE", help="settings file (TOML)")
+    return made
+
+
+def add_state(made: argparse.ArgumentParser) -> None:
+    """Options of the verbs that touch this box's state."""
+    made.add_argument("--state-dir", metavar="DIR", help="where registration and key live")
+    made.add_argument("--runtime-dir", metavar="DIR", help="where the running agent writes its status")
+
+
+def add_hub(made: argparse.ArgumentParser) -> None:
+    """Options that say where a hub is and how it is recognised."""
+    made.add_argument("--hub", metavar="URL", help="address of the hub, https://HOST:PORT")
+    made.add_argument("--pin", metavar="PIN", help="pin of the hub's key, sha256//BASE64 (several: comma-separated)")
+    made.add_argument("--ca-file", metavar="FILE", help="PEM file with the hub's CA")
+    made.add_argument("--proxy", metavar="URL", help="HTTP proxy on the way, http://HOST:PORT")
+    made.add_argument("--proxy-auth-file", metavar="FILE", help="file with USER:PASSWORD for the proxy")
+
+
+def load(typed: argparse.Namespace, config: str | None) -> Settings:
+    """File, environment and what was typed, joined. Raises UsageError."""
+    flags = {name: getattr(typed, name, None) for name in settings_file.SETTINGS}
+    return settings_file.load(typed.config or config, flags)
+
+
+def hub_of(settings: Settings) -> tuple[Endpoint, Trust]:
+    """Where the hub is and how it is recognised.
+
+    Raises:
+        UsageError: no hub was given, or the CA file cannot be used.
+        InvitationError: address or pin are malformed.
+    """
+    if not settings.hub:
+        raise UsageError(
+            "usage", "The hub's address is missing.", "Give --hub https://HOST:PORT, or set FIRSTLIGHT_HUB."
+        )
+    pins = tuple(parse_pin(part) for part in settings.pin.split(",") if part.strip())
+    ca_pem = ""
+    if settings.ca_file:
+        try:
+            body = settings_file.read_bounded(Path(settings.ca_file), 65_536)
+        except OSError as error:
+            raise UsageError("settings_unreadable", f"{settings.ca_file} cannot be read: {error.strerror}.") from None
+        ca_pem = body.decode("ascii", "replace")
+        if PEM_MARK not in ca_pem:
+            raise InvitationError("ca_malformed", f"{settings.ca_file} holds no PEM certificate.")
+    return parse_endpoint(settings.hub), Trust(ca_pem, pins)

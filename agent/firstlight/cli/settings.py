@@ -1,0 +1,177 @@
+"""Settings: file < environment < flags. Read at the door, never while beating; the only reader of the environment.
+
+The file is ``agent.toml``: the one the launcher or ``--config`` names, else systemd's credential of that name, else
+``/etc/firstlight/agent.toml`` for root and ``~/.config/firstlight/agent.toml`` for others. A missing default file is
+fine; unknown names and wrong types are refused by name.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from firstlight.core.model import Endpoint, Secret
+from firstlight.errors import UsageError
+from firstlight.transports.proxy import Proxy, parse_proxy
+
+MAX_FILE_BYTES = 65_536
+MAX_SECRET_BYTES = 4_096
+
+# name -> (environment variable, what it is); docs/settings.md shows this table, and a test compares them.
+SETTINGS = {
+    "state_dir": ("FIRSTLIGHT_STATE_DIR", "where registration, key and kept beats live"),
+    "runtime_dir": ("FIRSTLIGHT_RUNTIME_DIR", "where the running agent writes its status"),
+    "proxy": ("FIRSTLIGHT_PROXY", "HTTP proxy on the way to the hub, http://HOST:PORT"),
+    "proxy_auth_file": ("FIRSTLIGHT_PROXY_AUTH_FILE", "file with USER:PASSWORD for the proxy"),
+    "hub": ("FIRSTLIGHT_HUB", "address of the hub, https://HOST:PORT"),
+    "pin": ("FIRSTLIGHT_PIN", "pin of the hub's key, sha256//BASE64"),
+    "ca_file": ("FIRSTLIGHT_CA_FILE", "PEM file with the hub's CA"),
+    "workspace": ("FIRSTLIGHT_WORKSPACE", "workspace for the desk verbs"),
+    "api_key_file": ("FIRSTLIGHT_API_KEY_FILE", "file with the operator key for the desk verbs"),
+}
+
+
+class Settings(NamedTuple):
+    """Every setting, "" where it is not given; the meaning of each is in ``SETTINGS``."""
+
+    state_dir: str = ""
+    runtime_dir: str = ""
+    proxy: str = ""
+    proxy_auth_file: str = ""
+    hub: str = ""
+    pin: str = ""
+    ca_file: str = ""
+    workspace: str = ""
+    api_key_file: str = ""
+
+
+def load(config: str | None, flags: dict[str, str | None], env: dict[str, str] | None = None) -> Settings:
+    """Reads file, environment and flags; the later wins.
+
+    Args:
+        config: settings file that must exist, or None for the usual places.
+        flags: setting name -> value typed, None where it was not typed.
+        env: the environment; the process's own by default.
+
+    Raises:
+        UsageError: ``settings_invalid``, ``settings_unreadable``.
+    """
+    env = dict(os.environ) if env is None else env
+    found = _from_file(config, env)
+    found.update({name: env[variable] for name, (variable, _) in SETTINGS.items() if env.get(variable)})
+    found.update({name: value for name, value in flags.items() if value})
+    settings = Settings(**found)
+    state_dir = settings.state_dir or _default_state_dir(env)
+    runtime_dir = settings.runtime_dir or env.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    return settings._replace(
+        state_dir=str(Path(state_dir).expanduser().absolute()),
+        runtime_dir=str(Path(runtime_dir).absolute()) if runtime_dir else "",
+    )
+
+
+def _default_state_dir(env: dict[str, str]) -> str:
+    if os.geteuid() == 0:
+        return "/var/lib/firstlight"
+    return str(Path(env.get("XDG_STATE_HOME") or "~/.local/state") / "firstlight")
+
+
+def _default_file(env: dict[str, str]) -> Path:
+    if env.get("CREDENTIALS_DIRECTORY"):
+        credential = Path(env["CREDENTIALS_DIRECTORY"]) / "agent.toml"
+        if credential.exists():
+            return credential
+    if os.geteuid() == 0:
+        return Path("/etc/firstlight/agent.toml")
+    return Path(env.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "firstlight" / "agent.toml"
+
+
+def _from_file(config: str | None, env: dict[str, str]) -> dict[str, str]:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    credential = Path(env["CREDENTIALS_DIRECTORY"], "agent.toml") if env.get("CREDENTIALS_DIRECTORY") else None
+    # Inside the service the file itself is root's; systemd hands its content over as a credential.
+    path = credential if credential and credential.exists() else Path(config) if config else _default_file(env)
+    try:
+        body = read_bounded(path, MAX_FILE_BYTES)
+    except FileNotFoundError:
+        if config:
+            raise UsageError("settings_unreadable", f"The settings file {path} does not exist.") from None
+        return {}
+    except OSError as error:
+        raise UsageError("settings_unreadable", f"The settings file {path} cannot be read: {error.strerror}.") from None
+    try:
+        parsed = tomllib.loads(body.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise UsageError("settings_invalid", f"{path} is not valid TOML: {error}.") from None
+    for name, value in parsed.items():
+        if name not in SETTINGS:
+            raise UsageError(
+                "settings_invalid", f"{path} has an unknown setting {name!r}; there are: {', '.join(SETTINGS)}."
+            )
+        if not isinstance(value, str):
+            raise UsageError("settings_invalid", f"{name!r} in {path} is not a text.")
+    return parsed
+
+
+def read_bounded(path: Path, limit_bytes: int) -> bytes:
+    """A file's content; UsageError when it is larger than ``limit_bytes``. Raises OSError as ``open`` does."""
+    with path.open("rb") as file:
+        body = file.read(limit_bytes + 1)
+    if len(body) > limit_bytes:
+        raise UsageError("settings_invalid", f"{path} is larger than {limit_bytes} bytes.")
+    return body
+
+
+def read_secret_file(path: str, what: str) -> Secret:
+    """A secret from the first line of a file.
+
+    Raises:
+        UsageError: the file cannot be read, is empty, or others than its owner may read it.
+    """
+    try:
+        if Path(path).stat().st_mode & 0o004:
+            raise UsageError(
+                "settings_invalid", f"{path} with {what} is readable by everyone.", f"Run: chmod 600 {path}"
+            )
+        text = read_bounded(Path(path), MAX_SECRET_BYTES).decode("utf-8").strip()
+    except OSError as error:
+        raise UsageError("settings_unreadable", f"{path} with {what} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise UsageError("settings_invalid", f"{path} with {what} is not text.") from None
+    if not text or "\n" in text:
+        raise UsageError("settings_invalid", f"{path} does not hold {what} on its one line.")
+    return Secret(text)
+
+
+def proxy_of(settings: Settings, endpoint: Endpoint, env: dict[str, str] | None = None) -> Proxy | None:
+    """The proxy on the way to an endpoint, its password read from its file; None for a direct way.
+
+    The setting wins; without it ``https_proxy`` and ``no_proxy`` count, as other tools read them. Loopback is direct.
+
+    Raises:
+        UsageError: the address cannot be used, or carries a password itself.
+    """
+    address = proxy_address(settings, endpoint, env)
+    if not address:
+        return None
+    auth = read_secret_file(settings.proxy_auth_file, "the proxy's password") if settings.proxy_auth_file else None
+    return parse_proxy(address, auth.reveal() if auth else None)
+
+
+def proxy_address(settings: Settings, endpoint: Endpoint, env: dict[str, str] | None = None) -> str:
+    """The proxy's address for an endpoint, "" for a direct way."""
+    env = dict(os.environ) if env is None else env
+    host = endpoint.host.strip("[]")
+    if host in ("localhost", "::1") or host.startswith("127."):
+        return ""
+    if settings.proxy:
+        return settings.proxy
+    for entry in (env.get("no_proxy") or env.get("NO_PROXY") or "").split(","):
+        suffix = entry.strip().lstrip(".").lower()
+        if suffix == "*" or (suffix and (host == suffix or host.endswith("." + suffix))):
+            return ""
+    return env.get("https_proxy") or env.get("HTTPS_PROXY") or ""

@@ -1,0 +1,70 @@
+"""What is sent and what came back, as plain values. The only language that platforms and transports share."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from firstlight.core.record import NamedTuple
+
+SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-auth-token"})
+
+
+class HttpCall(NamedTuple):
+    """One HTTP request.
+
+    Args:
+        method: upper-case verb.
+        url: absolute http:// or https:// address.
+        headers: pairs, in the order they are sent; Host and Content-Length are the transport's.
+        body: what is sent, or None for a request without one.
+        limit_bytes: the largest answer body that is read before the exchange fails with ``reply_too_large``.
+    """
+
+    method: str
+    url: str
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = None
+    limit_bytes: int = 65_536
+
+    def __repr__(self) -> str:
+        """Shows no header value that may be a secret, no body, and no address (it may hold an installId)."""
+        names = ", ".join(name for name, _ in self.headers)
+        return f"HttpCall({self.method}, headers=[{names}], body={len(self.body or b'')} bytes)"
+
+
+class HttpReply(NamedTuple):
+    """One HTTP answer, read whole and within bounds.
+
+    Args:
+        status: 100 to 599.
+        headers: by lower-case name; of a repeated header the last one counts.
+        body: as received, at most ``HttpCall.limit_bytes``.
+    """
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def __repr__(self) -> str:
+        """Shows no header value and no body: the answer to a redeem holds the device's key."""
+        return f"HttpReply({self.status}, headers=[{', '.join(self.headers)}], body={len(self.body)} bytes)"
+
+
+class MqttCall(NamedTuple):
+    """One message to publish with QoS 1."""
+
+    topic: str
+    payload: bytes
+
+
+class MqttReply(NamedTuple):
+    """A broker's answer to a publish: the reason code of MQTT 5 (0 for a plain PUBACK of 3.1.1)."""
+
+    reason_code: int
+
+
+# A dialect makes calls and reads replies of the transport its registration names.
+Call = HttpCall | MqttCall
+Reply = HttpReply | MqttReply

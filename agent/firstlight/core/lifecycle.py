@@ -1,0 +1,234 @@
+"""States, events, actions and one ``step``: what the beating process does, decided here and nowhere else.
+
+The rules:
+
+1.  Everything about the state lives in this module; the runner performs actions and brings back events.
+2.  ``Due`` leads to exactly one call (``SendBeat`` or ``AskBack``), and each call brings exactly one event back.
+3.  Every other step ends in exactly one ``Wait`` or one ``Quit``: the runner is a plain loop.
+4.  A failure grows the wait and never ends it. A refusal parks: asked again now and then, cheap and visible.
+5.  Only ``Removed`` (a tombstone that names this device's key) retires, and only ``StopAsked`` stops.
+6.  What was not accepted is spooled; what was accepted is dropped from the spool, in that order.
+7.  An event that cannot happen in a state raises ``ImpossibleEventError``; it is never ignored.
+
+    BEATING --Failed--> CUT_OFF --Accepted--> BEATING
+    BEATING, CUT_OFF --Refused--> PARKED --Accepted--> BEATING
+    BEATING, CUT_OFF, PARKED --Removed--> RETIRED;  any of them --StopAsked--> STOPPED
+"""
+
+from __future__ import annotations
+
+from firstlight.core import backoff
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NamedTuple
+else:
+    from firstlight.core.record import NamedTuple
+
+BEATING, CUT_OFF, PARKED, RETIRED, STOPPED = "beating", "cut_off", "parked", "retired", "stopped"
+
+
+class State(NamedTuple):
+    """Where the device is.
+
+    Args:
+        phase: one of the five names above.
+        interval_s: seconds between beats.
+        failures: failures or refusals in a row.
+        reason: code of the last failure or refusal, "" when all is well.
+        spooled: beats waiting on disk.
+    """
+
+    phase: str
+    interval_s: float
+    failures: int = 0
+    reason: str = ""
+    spooled: int = 0
+
+
+# -- events ----------------------------------------------------------------------------------------------------------
+class Due(NamedTuple):
+    """The time that ``Wait`` named has come."""
+
+
+class Accepted(NamedTuple):
+    """The platform has the beat on disk.
+
+    Args:
+        interval_s: the interval it asks for from now on.
+        server_time_s: its clock, seconds since 1970, or None.
+        facts_wanted: it asks for the whole facts with the next beat.
+        spooled: beats left on disk after the accepted ones were dropped (filled in by the runner).
+    """
+
+    interval_s: float
+    server_time_s: float | None = None
+    facts_wanted: bool = False
+    spooled: int = 0
+
+
+class Failed(NamedTuple):
+    """Nothing was decided: unreachable, overloaded, not understood. ``code`` is a key of ``errors.HINTS``."""
+
+    code: str
+    message: str
+    retry_after_s: float | None = None
+
+
+class Refused(NamedTuple):
+    """A named, permanent no."""
+
+    code: str
+    message: str
+
+
+class Removed(NamedTuple):
+    """A tombstone that names this device's key."""
+
+    message: str
+
+
+class StopAsked(NamedTuple):
+    """The service manager or the user wants an end."""
+
+
+# -- actions ---------------------------------------------------------------------------------------------------------
+class SendBeat(NamedTuple):
+    """Send a beat now, with spooled ones if there are any."""
+
+
+class AskBack(NamedTuple):
+    """Ask a platform that does not know this device to take it back by its key."""
+
+
+class Keep(NamedTuple):
+    """Put the beat that was not accepted into the spool."""
+
+
+class Announce(NamedTuple):
+    """Log and show a change of state: ``priority`` as in syslog (6 info, 4 warning, 3 error)."""
+
+    priority: int
+    code: str
+    message: str
+
+
+class Retire(NamedTuple):
+    """Set registration and key aside."""
+
+
+class Wait(NamedTuple):
+    """Sleep that many seconds, then bring ``Due``."""
+
+    seconds: float
+
+
+class Quit(NamedTuple):
+    """End the process with that exit status."""
+
+    exit_status: int
+
+
+Event = Due | Accepted | Failed | Refused | Removed | StopAsked
+Action = SendBeat | AskBack | Keep | Announce | Retire | Wait | Quit
+if TYPE_CHECKING:
+    Step = tuple[State, tuple[Action, ...]]
+
+LOST_DEVICE_REASONS = frozenset({"device_unknown", "take_back_not_allowed"})
+EXIT_RETIRED = 78
+
+
+class ImpossibleEventError(AssertionError):
+    """An event that the state cannot receive: a fault in the runner, never in the outside world."""
+
+
+def _due(state: State, event: Due, chance: float) -> Step:
+    lost = state.phase == PARKED and state.reason in LOST_DEVICE_REASONS
+    return state, (AskBack() if lost else SendBeat(),)
+
+
+def _accepted(state: State, event: Accepted, chance: float) -> Step:
+    new = State(BEATING, event.interval_s, 0, "", event.spooled)
+    # Soon again while beats are spooled, and after AskBack, whose acceptance is not a beat yet.
+    soon = event.spooled or state.phase == PARKED
+    wait = Wait(backoff.flush_wait_s(chance) if soon else backoff.interval_wait_s(event.interval_s, chance))
+    if state.phase == BEATING:
+        return new, (wait,)
+    kept = f", {event.spooled} kept beats to hand over" if event.spooled else ""
+    return new, (Announce(6, "online", f"The platform accepts beats again{kept}."), wait)
+
+
+def _failed(state: State, event: Failed, chance: float) -> Step:
+    new = state._replace(phase=CUT_OFF, failures=state.failures + 1, reason=event.code)
+    wait = Wait(backoff.retry_wait_s(new.failures, chance, event.retry_after_s))
+    if state.phase == CUT_OFF and state.reason == event.code:
+        return new, (Keep(), wait)
+    return new, (Keep(), Announce(4, event.code, event.message), wait)
+
+
+def _failed_while_parked(state: State, event: Failed, chance: float) -> Step:
+    # The last word of the platform itself stands: stay parked, knock again as patiently as before.
+    return state, (Keep(), Wait(backoff.parked_wait_s(max(1, state.failures), chance)))
+
+
+def _refused(state: State, event: Refused, chance: float) -> Step:
+    again = state.phase == PARKED
+    new = state._replace(phase=PARKED, failures=state.failures + 1 if again else 1, reason=event.code)
+    wait = Wait(backoff.parked_wait_s(new.failures, chance))
+    if again and state.reason == event.code:
+        return new, (Keep(), wait)
+    # A device the platform lost asks to be taken back at once; a second no waits as patiently as any refusal.
+    lost = not again and event.code in LOST_DEVICE_REASONS
+    return new, (Keep(), Announce(3, event.code, event.message), Wait(backoff.flush_wait_s(chance)) if lost else wait)
+
+
+def _removed(state: State, event: Removed, chance: float) -> Step:
+    new = state._replace(phase=RETIRED, reason="device_removed")
+    return new, (Retire(), Announce(3, "device_removed", event.message), Quit(EXIT_RETIRED))
+
+
+def _stop(state: State, event: StopAsked, chance: float) -> Step:
+    return state._replace(phase=STOPPED), (Quit(0),)
+
+
+_TABLE: dict[tuple[str, type], Callable[..., Step]] = {
+    (BEATING, Due): _due,
+    (CUT_OFF, Due): _due,
+    (PARKED, Due): _due,
+    (BEATING, Accepted): _accepted,
+    (CUT_OFF, Accepted): _accepted,
+    (PARKED, Accepted): _accepted,
+    (BEATING, Failed): _failed,
+    (CUT_OFF, Failed): _failed,
+    (PARKED, Failed): _failed_while_parked,
+    (BEATING, Refused): _refused,
+    (CUT_OFF, Refused): _refused,
+    (PARKED, Refused): _refused,
+    (BEATING, Removed): _removed,
+    (CUT_OFF, Removed): _removed,
+    (PARKED, Removed): _removed,
+    (BEATING, StopAsked): _stop,
+    (CUT_OFF, StopAsked): _stop,
+    (PARKED, StopAsked): _stop,
+}
+
+
+def step(state: State, event: Event, chance: float) -> Step:
+    """One decision.
+
+    Args:
+        state: where the device is.
+        event: what happened.
+        chance: a random number in [0, 1), for jitter.
+
+    Returns:
+        the new state and the actions to perform in order: for ``Due`` one call, otherwise ending in Wait or Quit.
+
+    Raises:
+        ImpossibleEventError: the table has no rule for this event in this state.
+    """
+    rule = _TABLE.get((state.phase, type(event)))
+    if rule is None:
+        raise ImpossibleEventError(f"{type(event).__name__} in {state.phase}")
+    return rule(state, event, chance)

@@ -1,0 +1,259 @@
+"""The nouns, immutable. Text is parsed at the door by the ``parse`` functions here and trusted inside.
+
+The beating process imports this module, so values are ``NamedTuple`` or hand-written ``__slots__`` classes
+(see ``core/record.py``), and nothing here imports ``dataclasses`` or ``typing`` at run time.
+"""
+
+from __future__ import annotations
+
+import re
+
+from firstlight.errors import InvitationError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from firstlight.core.record import NamedTuple
+
+INSTALL_ID = re.compile(r"[A-Za-z0-9_-]{16,64}\Z")
+IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+PIN = re.compile(r"sha256//[A-Za-z0-9+/]{43}=\Z")
+ENDPOINT = re.compile(r"(https?)://(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::([0-9]{1,5}))?/?\Z")
+LOOPBACK = re.compile(r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])\Z")
+MAX_TEXT = 4096
+
+
+class Secret:
+    """Text that must not show: printing, formatting, logging and repr give stars; ``reveal`` gives the text."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself: only to be called where it leaves for the wire or the key file."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+class Endpoint(NamedTuple):
+    """Where a platform is: ``scheme`` http or https, ``host`` (IPv6 in brackets), ``port`` 1 to 65535."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """The address without a path, the port only where it is not the scheme's own."""
+        plain = self.port == (443 if self.scheme == "https" else 80)
+        return f"{self.scheme}://{self.host}" + ("" if plain else f":{self.port}")
+
+
+class Trust(NamedTuple):
+    """What makes the other side believable.
+
+    Args:
+        ca_pem: certificates that may have signed the server's, instead of the system's; "" = the system's store.
+        pins: SHA-256 pins of the server's public key (``sha256//`` + base64, curl's notation); when given, one must
+            match, and without ``ca_pem`` the match alone is the trust.
+    """
+
+    ca_pem: str = ""
+    pins: tuple[str, ...] = ()
+
+
+class Invitation(NamedTuple):
+    """What the operator hands over; every source yields this one type.
+
+    Args:
+        platform: name in ``firstlight.platforms``.
+        endpoint: where to redeem.
+        trust: how the endpoint is recognised.
+        proof: what entitles the bearer. An installId here; group secrets, claim certificates and finished
+            credentials of other platforms take the same place.
+    """
+
+    platform: str
+    endpoint: Endpoint
+    trust: Trust
+    proof: Secret
+
+
+class Credential(NamedTuple):
+    """What a device shows at each session.
+
+    Args:
+        kind: "secret" or "certificate".
+        secret: set for "secret".
+        certificate_pem: set for "certificate"; its private key stays behind the key store.
+    """
+
+    kind: str
+    secret: Secret | None = None
+    certificate_pem: str = ""
+
+
+class Registration(NamedTuple):
+    """What the device keeps after enrolling.
+
+    Args:
+        platform: name in ``firstlight.platforms``.
+        endpoint: where beats go.
+        trust: how that endpoint is recognised.
+        workspace: the operator's workspace, by slug.
+        device_id: the device, as the platform knows it.
+        credential: what the device shows.
+        interval_s: seconds between beats, as the platform asked.
+        key_fingerprint: ``sha256:`` + hex of the device key's SubjectPublicKeyInfo.
+        csr_pem: the certificate request sent when enrolling; shown again to be taken back.
+        registered_at_s: seconds since 1970 by the platform's clock.
+    """
+
+    platform: str
+    endpoint: Endpoint
+    trust: Trust
+    workspace: str
+    device_id: str
+    credential: Credential
+    interval_s: int
+    key_fingerprint: str
+    csr_pem: str
+    registered_at_s: float
+
+
+class Hardware(NamedTuple):
+    """The ``hardware`` object of a Roboflow device record; each field optional."""
+
+    processor: str | None = None
+    gpu: str | None = None
+    total_memory_mb: int | None = None
+    total_disk_space_mb: int | None = None
+
+
+class Facts(NamedTuple):
+    """What the machine is (seed 001's monitoring fields), read once; each field optional, none may block."""
+
+    hostname: str | None = None
+    platform: str | None = None
+    platform_release: str | None = None
+    platform_version: str | None = None
+    architecture: str | None = None
+    type: str | None = None
+    hardware: Hardware = Hardware()
+
+
+class Metrics(NamedTuple):
+    """How the machine is doing now; each field optional.
+
+    Args:
+        load1: one-minute load average.
+        memory_used: share of memory in use, 0 to 1.
+        disk_used: share of the state directory's file system in use, 0 to 1.
+        temperature_c: the hottest thermal zone, in degrees Celsius.
+    """
+
+    load1: float | None = None
+    memory_used: float | None = None
+    disk_used: float | None = None
+    temperature_c: float | None = None
+
+
+class Moment(NamedTuple):
+    """When something was on this box: three clocks side by side, so that a later correction applies backwards.
+
+    Args:
+        boot_id: 32 hex digits, new at each boot.
+        monotonic_s: seconds since boot, counting sleep.
+        wall_s: seconds since 1970 in UTC, by the box's own clock, right or wrong.
+    """
+
+    boot_id: str
+    monotonic_s: float
+    wall_s: float
+
+
+class Beat(NamedTuple):
+    """One heartbeat before a dialect gives it its shape.
+
+    Args:
+        sequence: grows with every beat of one boot, never repeats in it.
+        moment: when it was.
+        metrics: how the machine was.
+        agent_version: version of this agent.
+        facts: the whole facts, or None when the platform has them already.
+        facts_hash: 16 hex digits that change when the facts do.
+        missed: beats kept while the platform was out of reach, oldest first.
+    """
+
+    sequence: int
+    moment: Moment
+    metrics: Metrics
+    agent_version: str
+    facts: Facts | None
+    facts_hash: str
+    missed: tuple[MissedBeat, ...] = ()
+
+
+class MissedBeat(NamedTuple):
+    """A beat that could not be sent when it was due; ``reason`` is the error code that kept it back."""
+
+    sequence: int
+    moment: Moment
+    metrics: Metrics
+    reason: str
+
+
+def parse_install_id(text: str) -> Secret:
+    """An installId as typed or pasted -> its text, trimmed.
+
+    Raises:
+        InvitationError: ``install_id_malformed``.
+    """
+    trimmed = text[:MAX_TEXT].strip()
+    if not INSTALL_ID.match(trimmed):
+        shown = f"{len(trimmed)} characters" if trimmed else "nothing"
+        raise InvitationError("install_id_malformed", f"This is not an installId ({shown}).")
+    return Secret(trimmed)
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """An address as typed -> ``Endpoint``.
+
+    Raises:
+        InvitationError: ``endpoint_malformed``, or ``endpoint_insecure`` for http:// to another machine.
+    """
+    found = ENDPOINT.match(text[:MAX_TEXT].strip())
+    if not found:
+        raise InvitationError("endpoint_malformed", f"{text[:80]!r} is not an address the agent can use.")
+    scheme, host, port_text = found.groups()
+    port = int(port_text) if port_text else (443 if scheme == "https" else 80)
+    if not 0 < port < 65_536:
+        raise InvitationError("endpoint_malformed", f"{port} is not a port.")
+    if scheme == "http" and not LOOPBACK.match(host.lower()):
+        raise InvitationError("endpoint_insecure", f"{text[:80]!r} is not encrypted.")
+    return Endpoint(scheme, host.lower(), port)
+
+
+def parse_pin(text: str) -> str:
+    """A public key pin in curl's notation, ``sha256//BASE64``.
+
+    Raises:
+        InvitationError: ``pin_malformed``.
+    """
+    trimmed = text[:MAX_TEXT].strip()
+    if not PIN.match(trimmed):
+        raise InvitationError("pin_malformed", "The pin is not of the form sha256//BASE64.")
+    return trimmed

@@ -1,0 +1,157 @@
+"""Every error the agent can end in, as one tree.
+
+    FirstlightError
+    ├── UsageError            what was typed, or a settings file, cannot be used       exit 2
+    ├── InvitationError       the installId or payload itself is wrong                exit 65
+    ├── UnreachableError      the platform was not reached, or not understood: retry  exit 69
+    ├── StateError            this machine's state cannot be read or written          exit 74
+    ├── NotEnrolledError      a verb that needs a registration found none             exit 78
+    └── RefusedError          the platform said a named, permanent no                 exit 78
+
+Each carries a stable ``code`` (lower_snake_case, never renamed), one sentence that says what happened, and a
+``hint`` that says what to do next. ``is_permanent`` answers the only question the daemon asks: is retrying useless?
+Exit statuses follow sysexits.h. This module imports nothing, so that every room may import it.
+"""
+
+HINTS = {
+    # what was typed
+    "usage": "Run the command with --help.",
+    "settings_invalid": "Correct the setting named above, then run the command again.",
+    "settings_unreadable": "Run the command as the user who owns the settings file, or with sudo.",
+    # the invitation
+    "install_id_malformed": "Copy the installId again: 16 to 64 letters, digits, '-' or '_'.",
+    "endpoint_malformed": "Give the hub's address as https://HOST[:PORT], without a path, user or query.",
+    "endpoint_insecure": "Use https://. Plain http:// is accepted for this machine's own loopback only.",
+    "pin_malformed": "Copy the pin again: it reads sha256// followed by 44 characters.",
+    "ca_malformed": "Give a PEM file with the hub's CA certificate.",
+    "already_enrolled": "To enroll this box anew, run 'firstlight reset' first.",
+    # the way to the platform
+    "dns_failed": "Check the box's DNS server and the spelling of the hub's name.",
+    "connect_refused": "Check that the hub is running and that the port is right.",
+    "connect_timeout": "Check cable, route and firewall: the hub's port must be open from this box.",
+    "network_unreachable": "Check cable, Wi-Fi and route: this box has no way to the hub's network.",
+    "tls_pin_mismatch": "This server is not the hub of this command. Look for an intercepting proxy, or copy it anew.",
+    "tls_untrusted": "The server's certificate is not from the hub's CA. Check for an intercepting proxy on the way.",
+    "tls_wrong_name": "The certificate is for another name. Use the address the hub was set up with.",
+    "tls_expired": "The certificate is outside its dates. Check this box's clock, then the hub's certificate.",
+    "tls_failed": "Check that the port speaks HTTPS and that nothing on the way breaks TLS.",
+    "proxy_failed": "Check the proxy's address and port in the settings.",
+    "proxy_auth_required": "Put the proxy's user and password into the file that the setting proxy_auth_file names.",
+    "reply_timeout": "The hub or the line is slow. The agent tries again by itself.",
+    "reply_cut": "The connection broke in the middle of an answer. The agent tries again by itself.",
+    "reply_too_large": "Something other than the hub answered. Check proxy and address.",
+    "reply_malformed": "Something else than the hub answered, or its version does not fit. Check proxy and address.",
+    "redirected": "The agent follows no redirect. Check for a captive portal, or use the hub's own address.",
+    "not_the_hub": "Something other than the hub answered. Check for a captive portal or a proxy.",
+    "hub_busy": "The hub asked to wait. The agent tries again by itself.",
+    "hub_error": "Look at the hub's log. The agent tries again by itself.",
+    # this machine
+    "state_unwritable": "Free some space or correct the rights of the state directory, then run the command again.",
+    "state_unreadable": "Run the command as the user who owns the state directory, or with sudo.",
+    "state_corrupt": "The named file is damaged. Run 'firstlight reset' and enroll again with a new installId.",
+    "state_newer": "A newer agent wrote this state. Install that version again.",
+    "state_locked": "Another firstlight command is at work on this state directory. Wait for it to end.",
+    "clock_wrong": "Set the clock or let NTP do it. Enrolling goes on without dates where the hub's key is pinned.",
+    "not_enrolled": "Run 'firstlight enroll' with an installId from the hub.",
+    "retired": "The hub removed this device. Ask for a new installId, run 'firstlight reset', then enroll again.",
+    "internal": "This is a fault in firstlight. Run again with --debug and send the report to its makers.",
+    # refusals of redeem
+    "install_id_unknown": "Check the hub's address and copy the installId again.",
+    "install_id_expired": "Ask the operator for a new installId.",
+    "install_id_revoked": "Ask the operator for a new installId.",
+    "install_id_taken": "Another box used this installId. Ask the operator for a new one.",
+    "csr_invalid": "The hub could not verify this box's key. Run 'firstlight reset' and enroll again.",
+    "request_malformed": "The hub did not understand this agent. Check that their versions fit.",
+    "request_too_large": "The hub refused the size of the request. Check that the versions fit.",
+    # refusals of a beat
+    "device_unknown": "The operator can allow this device back with the hub's setting take_back.",
+    "device_removed": "The operator removed this device from the hub.",
+    "key_invalid": "The hub does not accept this device's key. Ask the operator; the agent asks again now and then.",
+    "take_back_not_allowed": "The operator can allow it with the hub's setting take_back.",
+    # the desk
+    "api_key_missing": "Give an operator key: a file with --key-file, or FIRSTLIGHT_API_KEY_FILE.",
+    "unauthorized": "Check the operator key.",
+    "forbidden": "Use an operator key of this workspace with the needed scope.",
+    "not_found": "Check workspace and device id.",
+    "bad_request": "Correct the value named above.",
+    "method_not_allowed": "Use one of the methods in the answer's Allow header.",
+    "unsupported_media_type": "Send the body as Content-Type: application/json.",
+    # the hub's own command
+    "hub_exists": "Serve it with 'firstlight-hub serve', or give another folder with --dir.",
+    "hub_missing": "Make one with 'firstlight-hub init', or give its folder with --dir.",
+    "backup_exists": "Give a name that is not taken yet.",
+    "address_in_use": "Stop what listens there, or choose another --port.",
+    "listen_insecure": "Plain HTTP is for 127.0.0.1 and ::1 only. Leave the flag out to serve HTTPS.",
+    "schema_newer": "Install that hub's version again.",
+    "database_unusable": "Check free space and the rights of the hub's folder.",
+}
+
+
+class FirstlightError(Exception):
+    """Base of the tree; never raised itself.
+
+    Args:
+        code: stable name of the cause, a key of ``HINTS`` or a platform's own word.
+        message: one sentence in a technician's words, without secrets.
+        hint: the next step; by default the one that ``HINTS`` has for the code.
+    """
+
+    exit_status = 1
+    is_permanent = False
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint or HINTS.get(code, "")
+
+    def __str__(self) -> str:
+        return f"{self.message} [{self.code}]"
+
+
+class UsageError(FirstlightError):
+    """A flag, an argument or a settings file that cannot be used."""
+
+    exit_status = 2
+    is_permanent = True
+
+
+class InvitationError(FirstlightError):
+    """An installId or payload that is wrong in itself; no network was touched."""
+
+    exit_status = 65
+    is_permanent = True
+
+
+class UnreachableError(FirstlightError):
+    """The platform was not reached or did not answer as a platform does. Trying again may help.
+
+    Args:
+        retry_after_s: seconds the other side asked to wait, or None.
+    """
+
+    exit_status = 69
+
+    def __init__(self, code: str, message: str, hint: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(code, message, hint)
+        self.retry_after_s = retry_after_s
+
+
+class StateError(FirstlightError):
+    """The state directory or a file in it cannot be read or written."""
+
+    exit_status = 74
+
+
+class NotEnrolledError(FirstlightError):
+    """There is no registration on this box."""
+
+    exit_status = 78
+    is_permanent = True
+
+
+class RefusedError(FirstlightError):
+    """A permanent no from the platform, with a named reason."""
+
+    exit_status = 78
+    is_permanent = True

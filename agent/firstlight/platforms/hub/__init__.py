@@ -1,0 +1,1 @@
+"""The dialect of our own hub; the contract itself is in ``firstlight.wire``."""

@@ -1,0 +1,147 @@
+"""The device half of the hub's dialect: redeem and heartbeat over HTTP. docs/protocol.md has every field and code."""
+
+from __future__ import annotations
+
+from firstlight import __version__
+from firstlight.core.exchange import HttpCall, HttpReply
+from firstlight.core.lifecycle import Accepted, Failed, Refused, Removed
+from firstlight.core.model import Credential, Registration, Trust, parse_endpoint
+from firstlight.errors import InvitationError, RefusedError, UnreachableError
+from firstlight.wire.bounded import MAX_REPLY_BYTES, WireError
+from firstlight.wire.heartbeat import decode_beat_reply, encode_beat
+from firstlight.wire.problem import decode_problem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from firstlight.core.interfaces import Attempt
+    from firstlight.core.lifecycle import Event
+    from firstlight.core.model import Beat, Endpoint, Facts, Invitation, Moment
+
+JSON = ("Content-Type", "application/json")
+TRANSIENT = frozenset({408, 425, 429, 502, 503, 504})
+
+
+def probe(endpoint: Endpoint) -> HttpCall:
+    """``GET /health``: spends nothing, and shows whether name, route, TLS and hub are right."""
+    return HttpCall("GET", f"{endpoint.url}/health")
+
+
+def read_probe(reply: HttpReply) -> float:
+    """The answer to ``probe`` -> the hub's clock, seconds since 1970.
+
+    Raises:
+        UnreachableError: what answered is not a hub, or not ready.
+    """
+    from firstlight.wire.health import decode_health
+
+    if reply.status != 200:
+        event = _not_accepted(reply, "")
+        retry_after_s = event.retry_after_s if isinstance(event, Failed) else None
+        raise UnreachableError(getattr(event, "code", "not_the_hub"), event.message, retry_after_s=retry_after_s)
+    try:
+        return decode_health(reply.body)[1]
+    except WireError:
+        raise UnreachableError("not_the_hub", "What answers at this address is not a Firstlight hub.") from None
+
+
+def redeem(invitation: Invitation, attempt: Attempt, facts: Facts, moment: Moment) -> HttpCall:
+    """``POST /devices/v2/{installId}/redeem``."""
+    from firstlight.wire.redeem import RedeemRequest, encode_redeem
+
+    body = encode_redeem(RedeemRequest(attempt.attempt_id, attempt.csr_pem, __version__, moment, facts))
+    url = f"{invitation.endpoint.url}/devices/v2/{invitation.proof.reveal()}/redeem"
+    return HttpCall("POST", url, (JSON,), body, MAX_REPLY_BYTES)
+
+
+def read_redeemed(invitation: Invitation, attempt: Attempt, reply: HttpReply) -> Registration:
+    """The answer to ``redeem`` -> what the device keeps.
+
+    Raises:
+        RefusedError: the hub named a permanent reason.
+        UnreachableError: anything that may pass: overload, a portal's page, half an answer.
+    """
+    from firstlight.wire.redeem import decode_redeem_answer
+
+    if reply.status not in (200, 201):
+        event = _not_accepted(reply, attempt.key_fingerprint)
+        if isinstance(event, Failed):
+            raise UnreachableError(event.code, event.message, retry_after_s=event.retry_after_s)
+        raise RefusedError(getattr(event, "code", "device_removed"), event.message)
+    try:
+        answer = decode_redeem_answer(reply.body)
+        endpoint = parse_endpoint(answer.endpoint)
+    except (WireError, InvitationError) as error:
+        raise UnreachableError("reply_malformed", f"The hub's answer cannot be read: {error}.") from None
+    return Registration(
+        platform="hub",
+        endpoint=endpoint,
+        trust=Trust(ca_pem=answer.ca_pem) if answer.ca_pem else invitation.trust,
+        workspace=answer.workspace,
+        device_id=answer.device_id,
+        credential=Credential("secret", answer.key),
+        interval_s=answer.interval_s,
+        key_fingerprint=attempt.key_fingerprint,
+        csr_pem=attempt.csr_pem,
+        registered_at_s=answer.server_time_s,
+    )
+
+
+def _device_url(registration: Registration, verb: str) -> str:
+    return f"{registration.endpoint.url}/{registration.workspace}/devices/v2/{registration.device_id}/{verb}"
+
+
+def _authorized(registration: Registration) -> tuple[tuple[str, str], ...]:
+    secret = registration.credential.secret
+    return (("Authorization", f"Bearer {secret.reveal()}"), JSON) if secret else (JSON,)
+
+
+def beat(registration: Registration, beat: Beat) -> HttpCall:
+    """``POST /{workspace}/devices/v2/{deviceId}/heartbeat``."""
+    return HttpCall("POST", _device_url(registration, "heartbeat"), _authorized(registration), encode_beat(beat))
+
+
+def take_back(registration: Registration) -> HttpCall:
+    """``POST /{workspace}/devices/v2/{deviceId}/take-back``: the stored certificate request proves the key."""
+    from firstlight.wire.redeem import encode_take_back
+
+    body = encode_take_back(registration.csr_pem, __version__)
+    return HttpCall("POST", _device_url(registration, "take-back"), _authorized(registration), body)
+
+
+def read_beat(registration: Registration, reply: HttpReply) -> Event:
+    """What the answer to ``beat`` or ``take_back`` means."""
+    if reply.status != 200:
+        return _not_accepted(reply, registration.key_fingerprint)
+    try:
+        answer = decode_beat_reply(reply.body)
+    except WireError as error:
+        return Failed("reply_malformed", f"The answer to a beat cannot be read: {error}.")
+    return Accepted(float(answer.interval_s), answer.server_time_s, answer.facts_wanted)
+
+
+def _not_accepted(reply: HttpReply, key_fingerprint: str) -> Failed | Refused | Removed:
+    """Any other answer. Only what the hub itself named is a refusal; a bare 401, 403 or 404 may be anybody's."""
+    status = reply.status
+    problem = decode_problem(reply.body)
+    if status in TRANSIENT:
+        code = "hub_busy" if status in (429, 503) else "hub_error"
+        return Failed(code, f"The hub answered {status}.", _retry_after_s(reply))
+    if status >= 500:
+        return Failed("hub_error", f"The hub answered {status}.")
+    if 300 <= status < 400:
+        return Failed("redirected", f"The hub's address answered {status}, a redirect.")
+    if status == 407:
+        return Failed("proxy_auth_required", "The proxy asks for a password.")
+    if problem is None:
+        return Failed("not_the_hub", f"The address answered {status}, not in the hub's words.")
+    if problem.code == "device_removed":
+        if status == 410 and problem.key_fingerprint == key_fingerprint:
+            return Removed(problem.message)
+        return Refused("device_unknown", "The hub spoke of a removed device, but not of this box's key.")
+    return Refused(problem.code, problem.message)
+
+
+def _retry_after_s(reply: HttpReply) -> float | None:
+    """``Retry-After`` in seconds (RFC 9110, 10.2.3); its date form counts as not given: the clock may be wrong."""
+    asked = reply.headers.get("retry-after", "")
+    return float(asked) if asked.isascii() and asked.isdigit() and len(asked) < 8 else None

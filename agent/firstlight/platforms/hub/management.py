@@ -1,0 +1,145 @@
+"""The management half of the hub's dialect: Roboflow's public devices API (seeds 000 and 001), with our hub's extras.
+
+Create answers ``{"deviceId", "installId", "offlineProvisioningQrPayload"?}``; our hub adds ``installCommand`` and
+``installIdExpiresAt``. List is wrapped in ``data`` and pages with ``limit`` and ``cursor``; get is one bare record.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import NamedTuple
+
+from firstlight.core.exchange import HttpCall, HttpReply
+from firstlight.core.model import IDENTIFIER, Endpoint, Secret
+from firstlight.errors import RefusedError, UnreachableError, UsageError
+from firstlight.wire import bounded
+from firstlight.wire.problem import decode_problem
+
+PAGE = 200
+PAGE_BYTES = 1_048_576
+CODES = {400: "bad_request", 401: "unauthorized", 403: "forbidden", 404: "not_found"}
+
+
+class NewDevice(NamedTuple):
+    """What the operator says of a new device; the fields of seed 000, None where not given."""
+
+    device_name: str
+    device_type: str | None = None
+    workflow_id: str | None = None
+    tags: tuple[str, ...] = ()
+    offline_mode: bool = False
+    source_device_id: str | None = None
+
+
+class Created(NamedTuple):
+    """The answer to create; ``install_command`` and ``expires_at`` only from our own hub."""
+
+    device_id: str
+    install_id: Secret
+    install_command: str
+    expires_at: str
+    qr_payload: str
+
+
+def _devices_url(endpoint: Endpoint, workspace: str) -> str:
+    if not IDENTIFIER.match(workspace):
+        raise UsageError(
+            "usage", f"{workspace[:80]!r} is not a workspace.", "Give --workspace NAME (letters, digits, '-', '_')."
+        )
+    return f"{endpoint.url}/{workspace}/devices/v2"
+
+
+def _bearer(key: Secret) -> tuple[str, str]:
+    return ("Authorization", f"Bearer {key.reveal()}")
+
+
+def create(endpoint: Endpoint, workspace: str, key: Secret, device: NewDevice) -> HttpCall:
+    """``POST /{workspace}/devices/v2`` (scope device:update)."""
+    body: dict[str, object] = {
+        "device_name": device.device_name,
+        "device_type": device.device_type,
+        "workflow_id": device.workflow_id,
+        "tags": list(device.tags) or None,
+        "offline_mode": True if device.offline_mode else None,
+        "sourceDeviceId": device.source_device_id,
+    }
+    headers = (_bearer(key), ("Content-Type", "application/json"))
+    return HttpCall("POST", _devices_url(endpoint, workspace), headers, bounded.encode_object(body))
+
+
+def read_created(reply: HttpReply) -> Created:
+    """The answer to ``create``. Raises RefusedError or UnreachableError."""
+    source = _accepted(reply, 201)
+    try:
+        return Created(
+            bounded.text(source, "deviceId", 64),
+            Secret(bounded.text(source, "installId", 64)),
+            bounded.optional_text(source, "installCommand", 2048) or "",
+            bounded.optional_text(source, "installIdExpiresAt", 64) or "",
+            bounded.optional_text(source, "offlineProvisioningQrPayload", 4096) or "",
+        )
+    except bounded.WireError as error:
+        raise UnreachableError("reply_malformed", f"The answer to create cannot be read: {error}.") from None
+
+
+def list_page(endpoint: Endpoint, workspace: str, key: Secret, cursor: str) -> HttpCall:
+    """One page of ``GET /{workspace}/devices/v2`` (scope device:read)."""
+    url = f"{_devices_url(endpoint, workspace)}?limit={PAGE}"
+    if cursor:
+        url += f"&cursor={cursor}"
+    return HttpCall("GET", url, (_bearer(key),), limit_bytes=PAGE_BYTES)
+
+
+def read_page(reply: HttpReply) -> tuple[list[dict[str, object]], str]:
+    """A page -> its records and the cursor of the next one ("" after the last). Raises as ``read_created``."""
+    source = _accepted(reply, 200)
+    try:
+        cursor = bounded.optional_text(source, "next_cursor", 512) or ""
+        if not re.fullmatch(r"[A-Za-z0-9_=.~-]*", cursor):
+            raise bounded.WireError("next_cursor has odd characters")
+        return bounded.children(source, "data", 100_000), cursor
+    except bounded.WireError as error:
+        raise UnreachableError("reply_malformed", f"The list cannot be read: {error}.") from None
+
+
+def show(endpoint: Endpoint, workspace: str, key: Secret, device_id: str) -> HttpCall:
+    """``GET /{workspace}/devices/v2/{deviceId}`` (scope device:read)."""
+    if not IDENTIFIER.match(device_id):
+        raise UsageError("usage", f"{device_id[:80]!r} is not a device id.")
+    return HttpCall("GET", f"{_devices_url(endpoint, workspace)}/{device_id}", (_bearer(key),))
+
+
+def read_shown(reply: HttpReply) -> dict[str, object]:
+    """The device's record. Raises as ``read_created``."""
+    return _accepted(reply, 200)
+
+
+def _accepted(reply: HttpReply, wanted: int) -> dict[str, object]:
+    if reply.status == wanted:
+        try:
+            return bounded.decode_object(reply.body, PAGE_BYTES)
+        except bounded.WireError as error:
+            raise UnreachableError("reply_malformed", f"The platform's answer cannot be read: {error}.") from None
+    if 300 <= reply.status < 400:
+        raise UnreachableError("redirected", f"The address answered {reply.status}, a redirect.")
+    if reply.status == 429 or reply.status >= 500:
+        raise UnreachableError(
+            "hub_busy" if reply.status in (429, 503) else "hub_error", f"The platform answered {reply.status}."
+        )
+    raise RefusedError(
+        CODES.get(reply.status, "bad_request"), f"The platform answered {reply.status}: {_reason(reply)}"
+    )
+
+
+def _reason(reply: HttpReply) -> str:
+    """What the platform says in any of the shapes that Roboflow uses: an object, or a bare text."""
+    problem = decode_problem(reply.body)
+    if problem is not None:
+        return f"{problem.message} ({problem.code})"
+    try:
+        error = json.loads(reply.body[:4096]).get("error", "")
+    except (ValueError, AttributeError, RecursionError):
+        return "without a reason."
+    text = error.get("message", "") if isinstance(error, dict) else error
+    return "".join(c for c in str(text)[:1024] if c.isprintable()) or "without a reason."

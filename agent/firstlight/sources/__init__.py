@@ -1,0 +1,1 @@
+"""Where invitations come in. Each source yields text; ``core.model`` parses it."""

@@ -1,0 +1,76 @@
+"""Time and waiting on this machine."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from firstlight.core.model import Moment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from firstlight.system.store import StateDirectory
+
+# No right clock is before the day this version was made, nor many years after what was last seen.
+BUILT_AT_S = 1_793_491_200.0  # 2026-11-01
+PLAUSIBLE_AHEAD_S = 5 * 365.25 * 86_400
+BOOT_ID_FILE = "/proc/sys/kernel/random/boot_id"
+
+
+def clock_floor_s(store: StateDirectory) -> float:
+    """Seconds since 1970 before which no right clock is: when this agent was made, or the latest time it was told."""
+    return max(BUILT_AT_S, store.seen_s())
+
+
+class SystemClock:
+    """Implements ``core.interfaces.Clock``.
+
+    Args:
+        floor_s: what ``clock_floor_s`` found.
+        wake_fd: file descriptor that becomes readable when a stop is asked for, or -1; see ``daemon/stop.py``.
+        haste: waits are that many times shorter: for tests and measurements.
+    """
+
+    def __init__(self, floor_s: float = BUILT_AT_S, wake_fd: int = -1, haste: float = 1.0) -> None:
+        self._floor_s = floor_s
+        self._ears = [wake_fd] if wake_fd >= 0 else []
+        self._haste = haste
+        self._boot_id = _boot_id()
+
+    def moment(self) -> Moment:
+        """Now, by all three clocks."""
+        return Moment(self._boot_id, time.clock_gettime(time.CLOCK_BOOTTIME), time.time())
+
+    def monotonic_s(self) -> float:
+        """Seconds since boot, sleep included; never go back."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def wait(self, seconds: float) -> bool:
+        """Sleeps in one piece; True at once when a stop is asked for. Without ``wake_fd``, Ctrl-C raises as usual."""
+        readable, _, _ = select.select(self._ears, [], [], max(0.0, seconds) / self._haste)
+        return bool(readable)
+
+    def saw(self, server_time_s: float) -> None:
+        """A platform told its time: no right clock is before it."""
+        self._floor_s = max(BUILT_AT_S, server_time_s)
+
+    def is_trustworthy(self) -> bool:
+        """Whether the wall clock can be right: not before the floor, not implausibly far after it.
+
+        A day of tolerance below the floor, since the platform's clock may be a little ahead of this one.
+        """
+        return self._floor_s - 86_400 <= time.time() <= self._floor_s + PLAUSIBLE_AHEAD_S
+
+
+def _boot_id() -> str:
+    try:
+        fd = os.open(BOOT_ID_FILE, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            found = os.read(fd, 64).decode("ascii", "replace").strip().replace("-", "").lower()
+        finally:
+            os.close(fd)
+    except OSError:
+        found = ""
+    # Without one, each process counts as a boot of its own: sequence numbers stay unique.
+    return found if len(found) == 32 and not found.strip("0123456789abcdef") else os.urandom(16).hex()

@@ -1,0 +1,291 @@
+"""The state directory: what must survive a crash, a power cut and a full disk.
+
+registration.json, registration.backup.json    the same registration twice: damage to one is repaired from the other
+device.key                                     the private key, PKCS#8 in PEM
+retired/TIME/                                  what a tombstone or a reset set aside; nothing is ever deleted
+lock                                           held by enroll and reset, so that only one of them is at work
+status.json                                    what the running agent publishes; may be in a runtime directory instead
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from contextlib import suppress
+
+from firstlight.errors import StateError
+from firstlight.system import files, registration_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from firstlight.core.model import Registration
+    from firstlight.system.files import OnStep
+
+REGISTRATION, BACKUP = "registration.json", "registration.backup.json"
+KEY, STATUS, LOCK, RUNNING, RETIRED = "device.key", "status.json", "lock", "running", "retired"
+SEEN = "seen.json"
+
+
+class StateDirectory:
+    """Implements ``core.interfaces.Store``, and the files that enrolling keeps beside the registration.
+
+    Args:
+        path: the directory; ``prepare`` makes it.
+        on_step: called with the name of each durable step before it is taken: tests end the process there.
+
+    Attributes:
+        repairs: sentences about what was found wrong and put right, for the caller to show; newest last.
+    """
+
+    def __init__(self, path: str, on_step: OnStep | None = None) -> None:
+        self.path = path
+        self.repairs: list[str] = []
+        self._on_step = on_step or files.no_step
+
+    def __repr__(self) -> str:
+        return f"StateDirectory({self.path!r})"
+
+    def prepare(self) -> None:
+        """Makes the directory, private, and proves that it can be written and synced.
+
+        Raises:
+            StateError: ``state_unwritable``.
+        """
+        try:
+            if not os.path.isdir(self.path):
+                self._on_step("make directory")
+                os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)
+                os.mkdir(self.path, 0o700)
+                files.sync_directory(os.path.dirname(self.path) or ".")
+            mode = os.stat(self.path).st_mode & 0o777
+            if mode & 0o077:
+                os.chmod(self.path, 0o700)
+                self.repairs.append(f"{self.path} could be read by others; it is private again.")
+            files.remove_leftovers(self.path)
+        except OSError as error:
+            raise files.unwritable(self.path, error) from None
+        self._write(".probe", b"firstlight\n")
+        self.remove(".probe")
+
+    def lock(self, name: str = LOCK) -> AbstractContextManager[None]:
+        """Keeps others out while the ``with`` block runs: other enrolls and resets, or with ``running`` other agents.
+
+        Raises:
+            StateError: ``state_locked`` when one is at work, ``state_unwritable``.
+        """
+        return _Lock(self.path, name)
+
+    # -- small files -------------------------------------------------------------------------------------------------
+    def write_json(self, name: str, value: dict[str, object], *, durable: bool = True, mode: int = 0o600) -> None:
+        """One JSON object in one file. Raises StateError (``state_unwritable``), the old content kept."""
+        # Without indent: that keeps to the encoder in C, which leaves no garbage behind at each beat.
+        self._write(name, json.dumps(value).encode() + b"\n", durable=durable, mode=mode)
+
+    def read_json(self, name: str) -> dict[str, object] | None:
+        """The object, None where there is no file. Raises StateError (``state_corrupt``, ``state_unreadable``)."""
+        body = self._read(name)
+        if body is None:
+            return None
+        try:
+            found = json.loads(body)
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise StateError("state_corrupt", f"{os.path.join(self.path, name)} is damaged.")
+        return found
+
+    def write_text(self, name: str, text: str) -> None:
+        """One secret or other text, durable and 0600. Raises StateError (``state_unwritable``)."""
+        self._write(name, text.encode())
+
+    def read_text(self, name: str) -> str | None:
+        """The text, None where there is no file. Raises StateError (``state_corrupt``, ``state_unreadable``)."""
+        body = self._read(name)
+        try:
+            return None if body is None else body.decode()
+        except UnicodeDecodeError:
+            raise StateError("state_corrupt", f"{os.path.join(self.path, name)} is damaged.") from None
+
+    def remove(self, name: str) -> None:
+        """Removes a file for good; one that is not there is fine. Raises StateError (``state_unwritable``)."""
+        path = os.path.join(self.path, name)
+        self._on_step(f"remove {name}")
+        try:
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                return
+            self._on_step(f"sync directory of {name}")
+            files.sync_directory(self.path)
+        except OSError as error:
+            raise files.unwritable(path, error) from None
+        self._on_step(f"removed {name}")
+
+    def _write(self, name: str, body: bytes, *, durable: bool = True, mode: int = 0o600) -> None:
+        files.write(self.path, name, body, durable=durable, mode=mode, on_step=self._on_step)
+
+    def _read(self, name: str) -> bytes | None:
+        found = files.read(self.path, name)
+        if found is None:
+            return None
+        body, mode = found
+        if mode & 0o077 and name != STATUS:
+            self._make_private(name)
+        return body
+
+    def _make_private(self, name: str) -> None:
+        path = os.path.join(self.path, name)
+        try:
+            os.chmod(path, 0o600)
+        except OSError as error:
+            self.repairs.append(f"{path} can be read by others, and its rights cannot be changed: {error.strerror}.")
+        else:
+            self.repairs.append(f"{path} could be read by others; it is private again.")
+
+    # -- the registration --------------------------------------------------------------------------------------------
+    def load_registration(self) -> Registration | None:
+        """What ``save_registration`` wrote; damage to one copy is repaired from the other.
+
+        Raises:
+            StateError: ``state_corrupt`` when both copies are damaged, ``state_newer``, ``state_unreadable``.
+        """
+        first, first_damage = self._copy(REGISTRATION)
+        second, second_damage = self._copy(BACKUP)
+        found = first or second
+        if found is None:
+            damage = first_damage or second_damage
+            if damage:
+                raise damage
+            return None
+        if found != first:
+            self._mend(REGISTRATION, found)
+        elif found != second:
+            self._mend(BACKUP, found)
+        return found
+
+    def _copy(self, name: str) -> tuple[Registration | None, StateError | None]:
+        try:
+            body = self._read(name)
+            if body is None:
+                return None, None
+            return registration_file.decode(body, os.path.join(self.path, name)), None
+        except StateError as error:
+            if error.code != "state_corrupt":
+                raise
+            return None, error
+
+    def _mend(self, name: str, registration: Registration) -> None:
+        """Best effort: one good copy is enough to go on with, so a read-only disk is no reason to stop."""
+        path = os.path.join(self.path, name)
+        try:
+            if os.path.lexists(path):
+                os.replace(path, path + ".damaged")
+            self._write(name, registration_file.encode(registration))
+        except (OSError, StateError):
+            self.repairs.append(f"{path} is damaged and cannot be repaired; the other copy is good.")
+        else:
+            self.repairs.append(f"{path} was missing or damaged; it was repaired from the other copy.")
+
+    def save_registration(self, registration: Registration) -> None:
+        """On disk, twice, when it returns. Raises StateError (``state_unwritable``)."""
+        body = registration_file.encode(registration)
+        self._write(REGISTRATION, body)
+        self._write(BACKUP, body)
+
+    def retire(self, reason: str) -> None:
+        """Sets key and registration aside in ``retired/TIME/``, with the reason; fine when there are none.
+
+        The key goes first and the leading copy last: after a crash in between the box is still enrolled, and asks or is
+        asked again; a lone backup could bring the registration back.
+
+        Raises:
+            StateError: ``state_unwritable``.
+        """
+        there = [name for name in (KEY, BACKUP, REGISTRATION) if os.path.lexists(os.path.join(self.path, name))]
+        if not there:
+            return
+        aside = self._make_aside()
+        files.write(aside, "reason.txt", f"{reason}\n".encode(), on_step=self._on_step)
+        for name in there:
+            path = os.path.join(self.path, name)
+            try:
+                self._on_step(f"set aside {name}")
+                os.replace(path, os.path.join(aside, name))
+                self._on_step(f"sync directory of {name}")
+                files.sync_directory(aside)
+                files.sync_directory(self.path)
+            except OSError as error:
+                raise files.unwritable(path, error) from None
+        self._on_step("retired")
+
+    def _make_aside(self) -> str:
+        above = os.path.join(self.path, RETIRED)
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        for number in range(1000):
+            aside = os.path.join(above, f"{stamp}-{number}" if number else stamp)
+            try:
+                for directory in (above, aside):
+                    if directory == above and os.path.isdir(above):
+                        continue
+                    os.mkdir(directory, 0o700)
+                    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                    try:
+                        files.give_to_owner(fd, self.path)
+                    finally:
+                        os.close(fd)
+                files.sync_directory(above)
+                files.sync_directory(self.path)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise files.unwritable(aside, error) from None
+            return aside
+        raise StateError("state_unwritable", f"{above} is full of folders of this second.")
+
+    # -- what is published -------------------------------------------------------------------------------------------
+    def write_status(self, status: dict[str, object]) -> None:
+        """Publishes what ``firstlight status`` shows: readable by all, not fsynced, best effort."""
+        with suppress(StateError):  # a full disk must not end the beats; the log has said what matters
+            self.write_json(STATUS, status, durable=False, mode=0o644)
+
+    def read_status(self) -> dict[str, object] | None:
+        """The newest status, or None. Raises StateError (``state_corrupt``, ``state_unreadable``)."""
+        return self.read_json(STATUS)
+
+    def seen_s(self) -> float:
+        """The latest time a platform told, seconds since 1970, 0.0 where none did: no right clock is before it."""
+        try:
+            value = (self.read_json(SEEN) or {}).get("serverTimeS")
+        except StateError:
+            return 0.0
+        return float(value) if isinstance(value, (int, float)) and 0 <= value < 1e11 else 0.0
+
+    def save_seen(self, server_time_s: float) -> None:
+        """Keeps the latest time a platform told. Raises StateError (``state_unwritable``)."""
+        self.write_json(SEEN, {"serverTimeS": round(server_time_s)})
+
+
+class _Lock:
+    def __init__(self, directory: str, name: str) -> None:
+        self._directory = directory
+        self._name = name
+        self._fd = -1
+
+    def __enter__(self) -> None:
+        path = os.path.join(self._directory, self._name)
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            files.give_to_owner(self._fd, self._directory)
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._fd)
+            raise StateError("state_locked", f"Another firstlight is at work in {self._directory}.") from None
+        except OSError as error:
+            raise files.unwritable(path, error) from None
+
+    def __exit__(self, *error: object) -> None:
+        os.close(self._fd)

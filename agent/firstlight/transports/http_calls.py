@@ -1,0 +1,216 @@
+"""One-off calls: enrolling and the desk verbs. Over httpx, with a transport of our own beneath it.
+
+httpx has a public seam for transports, and httpcore, the engine inside it, one for the network. So connecting,
+proxies, TLS and deadlines are the very code that beats use (``connect.py``), and a failure has one name in both.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from types import TracebackType
+from typing import Any, cast
+
+import httpcore
+import httpx
+
+from firstlight.core.exchange import HttpCall, HttpReply
+from firstlight.core.model import Trust
+from firstlight.errors import UnreachableError
+from firstlight.transports.connect import Connection, Deadline, reach
+from firstlight.transports.proxy import Proxy
+from firstlight.transports.request import MAX_HEAD_BYTES, MAX_HEADERS, Target, request_headers, target_of
+from firstlight.transports.tls import client_context
+
+VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")
+HEAD_TOO_LARGE = 431
+
+# httpx tells each address at INFO, and an address may hold an installId.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+class HttpCalls:
+    """Calls one after another, each once and on a connection of its own. A context manager.
+
+    Nothing is kept between calls: a call that creates something cannot be sent again when a kept connection turns out
+    to be closed, and what a server says unasked after one answer (httpcore would take it for the next) goes to nobody.
+
+    Args:
+        trust: how the platform is recognised.
+        proxy: the way out, or None for the straight one.
+        check_dates: whether certificates' dates count (see ``client_context``).
+    """
+
+    def __init__(self, trust: Trust, proxy: Proxy | None = None, *, check_dates: bool = True) -> None:
+        self._context = client_context(trust, check_dates=check_dates)
+        self._network = _Network(self._context, proxy)
+
+    def exchange(self, call: HttpCall, deadline_s: float) -> HttpReply:
+        """Sends one call, once, and waits for its reply, at most ``deadline_s`` seconds in all, name resolution aside.
+
+        Raises:
+            UnreachableError: with the code of what went wrong.
+        """
+        target = target_of(call)
+        self._network.begin(target, deadline_s)
+        # Sent as it is: a request that the client itself builds would carry headers that nobody asked for.
+        request = httpx.Request(
+            call.method,
+            call.url,
+            headers=request_headers(call, target),
+            content=call.body,
+            extensions={"target": target},
+        )
+        try:
+            with (
+                httpx.Client(transport=_Transport(self._context, self._network), trust_env=False) as client,
+                closing(client.send(request, stream=True, follow_redirects=False)) as response,
+            ):
+                return self._read(call, response)
+        except httpcore.RemoteProtocolError as error:
+            raise self._unreadable(error) from None
+
+    def close(self) -> None:
+        """Nothing to end: each call closes what it opened."""
+
+    def __enter__(self) -> HttpCalls:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _read(self, call: HttpCall, response: httpx.Response) -> HttpReply:
+        raw = cast("list[tuple[bytes, bytes]]", response.extensions["raw_headers"])
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in raw}
+        if not 200 <= response.status_code < 600 or response.extensions["http_version"] not in VERSIONS:
+            raise UnreachableError("reply_malformed", f"{self._network.peer} did not answer in HTTP.")
+        size_bytes = sum(len(name) + len(value) + 4 for name, value in raw)
+        if len(raw) > MAX_HEADERS or size_bytes > MAX_HEAD_BYTES:
+            raise self._too_large()
+        parts: list[bytes] = []
+        left_bytes = call.limit_bytes
+        if call.method != "HEAD" and int(headers.get("content-length", "0")) > left_bytes:
+            raise self._too_large()
+        for part in response.iter_raw():
+            left_bytes -= len(part)
+            if left_bytes < 0:
+                raise self._too_large()
+            parts.append(part)
+        return HttpReply(response.status_code, headers, b"".join(parts))
+
+    def _too_large(self) -> UnreachableError:
+        return UnreachableError("reply_too_large", f"The answer of {self._network.peer} is larger than expected.")
+
+    def _unreadable(self, error: httpcore.RemoteProtocolError) -> UnreachableError:
+        """What h11 says is not shown: it may quote the answer."""
+        if self._network.has_ended:
+            said = f"{self._network.peer} closed the connection before its answer was whole."
+            return UnreachableError("reply_cut", said)
+        # What httpcore wraps is h11's own error, which has the status that a server would answer it with.
+        if getattr(error.args[0], "error_status_hint", 0) == HEAD_TOO_LARGE:
+            return self._too_large()
+        return UnreachableError("reply_malformed", f"{self._network.peer} did not answer in HTTP.")
+
+
+class _Transport(httpx.BaseTransport):
+    """httpx's seam to the engine: httpcore over our own network."""
+
+    def __init__(self, context: ssl.SSLContext, network: _Network) -> None:
+        self._pool = httpcore.ConnectionPool(
+            ssl_context=context, max_connections=1, max_keepalive_connections=0, network_backend=network
+        )
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """One request, one answer. The client sees no header of it: it would read redirects, cookies and encodings."""
+        target: Target = request.extensions["target"]
+        url = httpcore.URL(
+            scheme="https" if target.is_secure else "http", host=target.host, port=target.port, target=target.path
+        )
+        sent = httpcore.Request(request.method, url, headers=request.headers.raw, content=request.stream)
+        answer = self._pool.handle_request(sent)
+        told = {"raw_headers": answer.headers, "http_version": answer.extensions["http_version"]}
+        return httpx.Response(answer.status, stream=_Body(answer), extensions=told)
+
+    def close(self) -> None:
+        """Ends the connection, if there is one."""
+        self._pool.close()
+
+
+class _Body(httpx.SyncByteStream):
+    """An answer's body on its way from httpcore to httpx."""
+
+    def __init__(self, answer: httpcore.Response) -> None:
+        self._answer = answer
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._answer.iter_stream()
+
+    def close(self) -> None:
+        self._answer.close()
+
+
+class _Network(httpcore.NetworkBackend):
+    """httpcore's seam to the network: opens the one connection that an exchange has."""
+
+    def __init__(self, context: ssl.SSLContext, proxy: Proxy | None) -> None:
+        self._context = context
+        self._proxy = proxy
+        self._is_secure = True
+        self._deadline = Deadline(0)
+        self._stream: _Stream | None = None
+        self.peer = ""
+
+    def begin(self, target: Target, deadline_s: float) -> None:
+        """A new exchange: all that httpcore asks for until the next one belongs to it."""
+        self._deadline.start(deadline_s)
+        self._is_secure = target.is_secure
+        self.peer = target.peer
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the other side has closed the connection."""
+        return self._stream is not None and self._stream.connection.has_ended
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        """The connection as the request needs it, tunnel and TLS included."""
+        if self._is_secure:
+            connection = reach(host, port, self._deadline, self._context, self._proxy)
+        else:
+            connection = reach(host, port, self._deadline)
+        self._stream = _Stream(connection)
+        return self._stream
+
+
+class _Stream(httpcore.NetworkStream):
+    """A connection in httpcore's terms. Its time-outs are not used: the deadline covers them all."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self.connection.read(max_bytes)
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self.connection.write(buffer)
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def start_tls(
+        self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        return self  # it speaks TLS already
+
+    def get_extra_info(self, info: str) -> Any:
+        return None  # httpcore asks whether TLS has agreed on HTTP/2: never

@@ -1,0 +1,148 @@
+"""The heartbeat: request and reply, encode and decode side by side. The same body over HTTP and MQTT.
+
+Request: ``{"seq", "bootId", "mono", "wall", "agent", "factsHash", "metrics": {…}, "facts"?: {…}, "missed"?: […]}``.
+Reply: ``{"serverTime", "intervalS", "factsWanted"?}``. Field by field: docs/protocol.md.
+"""
+
+from __future__ import annotations
+
+import re
+
+from firstlight.core.model import Beat, Metrics, MissedBeat, Moment
+from firstlight.wire import bounded
+from firstlight.wire.bounded import WireError
+from firstlight.wire.facts import facts_object, read_facts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from firstlight.core.record import NamedTuple
+
+MAX_MISSED = 32
+MAX_SEQUENCE = 2**53 - 1
+MAX_SECONDS = 1e11
+BOOT_ID = re.compile(r"[0-9a-f]{32}\Z")
+FACTS_HASH = re.compile(r"[0-9a-f]{16}\Z")
+
+
+class BeatReply(NamedTuple):
+    """The hub's answer to an accepted beat.
+
+    Args:
+        server_time_s: the hub's clock, seconds since 1970.
+        interval_s: seconds until the next beat.
+        facts_wanted: the hub does not know the facts behind ``factsHash``.
+    """
+
+    server_time_s: float
+    interval_s: int
+    facts_wanted: bool = False
+
+
+def _moment_object(sequence: int, moment: Moment, metrics: Metrics) -> dict[str, object]:
+    known = {
+        "load1": metrics.load1,
+        "memoryUsed": metrics.memory_used,
+        "diskUsed": metrics.disk_used,
+        "temperatureC": metrics.temperature_c,
+    }
+    return {
+        "seq": sequence,
+        "bootId": moment.boot_id,
+        "mono": round(moment.monotonic_s, 3),
+        "wall": round(moment.wall_s, 3),
+        "metrics": {name: value for name, value in known.items() if value is not None},
+    }
+
+
+def _read_moment(source: dict[str, object]) -> tuple[int, Moment, Metrics]:
+    metrics = bounded.child(source, "metrics")
+    boot_id = bounded.text(source, "bootId", 32)
+    if not BOOT_ID.match(boot_id):
+        raise WireError("bootId is not 32 hex digits")
+    moment = Moment(
+        boot_id,
+        bounded.number(source, "mono", 0, MAX_SECONDS),
+        bounded.number(source, "wall", -MAX_SECONDS, MAX_SECONDS),
+    )
+    read = Metrics(
+        load1=bounded.optional_number(metrics, "load1", 0, 1e6),
+        memory_used=bounded.optional_number(metrics, "memoryUsed", 0, 1),
+        disk_used=bounded.optional_number(metrics, "diskUsed", 0, 1),
+        temperature_c=bounded.optional_number(metrics, "temperatureC", -300, 1000),
+    )
+    return bounded.integer(source, "seq", 0, MAX_SEQUENCE), moment, read
+
+
+def missed_object(missed: MissedBeat) -> dict[str, object]:
+    """A kept beat -> its JSON object; also the form in which it waits on disk."""
+    return {**_moment_object(missed.sequence, missed.moment, missed.metrics), "reason": missed.reason}
+
+
+def read_missed(source: dict[str, object]) -> MissedBeat:
+    """A JSON object -> ``MissedBeat``. Raises WireError."""
+    sequence, moment, metrics = _read_moment(source)
+    return MissedBeat(sequence, moment, metrics, bounded.text(source, "reason", 64))
+
+
+def encode_beat(beat: Beat) -> bytes:
+    """``Beat`` -> the request's body."""
+    body = _moment_object(beat.sequence, beat.moment, beat.metrics)
+    body["agent"] = beat.agent_version
+    body["factsHash"] = beat.facts_hash
+    if beat.facts is not None:
+        body["facts"] = facts_object(beat.facts)
+    if beat.missed:
+        body["missed"] = [missed_object(one) for one in beat.missed]
+    return bounded.encode_object(body)
+
+
+def decode_beat(body: bytes) -> Beat:
+    """The request's body -> ``Beat``.
+
+    Raises:
+        WireError: not what ``encode_beat`` could have made.
+    """
+    source = bounded.decode_object(body, bounded.MAX_BEAT_BYTES)
+    sequence, moment, metrics = _read_moment(source)
+    facts_hash = bounded.text(source, "factsHash", 16)
+    if not FACTS_HASH.match(facts_hash):
+        raise WireError("factsHash is not 16 hex digits")
+    return Beat(
+        sequence=sequence,
+        moment=moment,
+        metrics=metrics,
+        agent_version=bounded.text(source, "agent", 64),
+        facts=read_facts(bounded.child(source, "facts")) if source.get("facts") is not None else None,
+        facts_hash=facts_hash,
+        missed=tuple(read_missed(one) for one in bounded.children(source, "missed", MAX_MISSED)),
+    )
+
+
+def encode_beat_reply(reply: BeatReply) -> bytes:
+    """``BeatReply`` -> the reply's body."""
+    return bounded.encode_object(
+        {
+            "serverTime": round(reply.server_time_s, 3),
+            "intervalS": reply.interval_s,
+            "factsWanted": True if reply.facts_wanted else None,
+        }
+    )
+
+
+def decode_beat_reply(body: bytes) -> BeatReply:
+    """The reply's body -> ``BeatReply``.
+
+    Raises:
+        WireError: not what ``encode_beat_reply`` could have made.
+    """
+    source = bounded.decode_object(body, bounded.MAX_REPLY_BYTES)
+    wanted = source.get("factsWanted", False)
+    if not isinstance(wanted, bool):
+        raise WireError("factsWanted is not a boolean")
+    return BeatReply(
+        server_time_s=bounded.number(source, "serverTime", 0, MAX_SECONDS),
+        interval_s=bounded.integer(source, "intervalS", 1, 86_400),
+        facts_wanted=wanted,
+    )

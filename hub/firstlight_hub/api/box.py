@@ -1,0 +1,111 @@
+"""The device half: the install script, the agent's bundles, redeem and take-back. docs/protocol.md has every field."""
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import FileResponse, Response
+
+from firstlight import __version__
+from firstlight.core.model import Facts, Secret
+from firstlight.wire.bounded import MAX_REDEEM_BYTES
+from firstlight.wire.health import encode_health
+from firstlight.wire.heartbeat import encode_beat_reply
+from firstlight.wire.redeem import RedeemAnswer, decode_redeem, decode_take_back, encode_redeem_answer
+from firstlight_hub.api.description import documented
+from firstlight_hub.api.parts import OurParts, Parts, get_parts
+from firstlight_hub.api.problems import is_json, read_bounded
+from firstlight_hub.ingest.http_ingest import bearer
+from firstlight_hub.installer import render_install_script
+from firstlight_hub.model import Refusal
+from firstlight_hub.tls import requested_fingerprint
+
+SCRIPT = "text/x-shellscript"
+NO_STORE = {"Cache-Control": "no-store"}
+
+router = APIRouter()
+
+
+@router.get("/health", **documented("Is the hub up", 200, "Health"))
+def health(parts: OurParts) -> Response:
+    """Answers with version and clock when the hub can read its database; boxes ask before they spend an installId."""
+    parts.devices.page("-", 1, None)
+    return Response(encode_health(__version__, parts.now_ms() / 1000), media_type="application/json")
+
+
+@router.get("/devices/v2/{installId}/install.sh", **documented("The install script", 200, SCRIPT, 404, 410))
+def install_script(installId: str, parts: OurParts) -> Response:  # noqa: N803
+    """A script that installs the agent and enrolls the box; where the installId cannot be used, one that says why."""
+    device_id, refusal = parts.enrolling.look_at(installId)
+    known = refusal is None or refusal.code != "install_id_unknown"
+    script = render_install_script(
+        install_id=installId if known else "",  # what nobody issued does not get into a script
+        device_id=device_id,
+        hub_url=parts.site.url,
+        pin=parts.site.pin,
+        ca_pem=parts.site.ca_pem,
+        bundles=parts.site.bundles,
+        agent_version=__version__,
+        refusal=(refusal.message, refusal.hint) if refusal else None,
+    )
+    # A spent installId is 410 here, whoever asks: the script itself knows whether this is the box that redeemed it.
+    return Response(script, 200 if refusal is None else 404 if not known else 410, NO_STORE, SCRIPT)
+
+
+@router.get("/bundles/{name}", **documented("The agent for one Python and architecture", 200, "application/gzip", 404))
+def bundle(name: str, parts: OurParts) -> Response:
+    """Public; the install script knows the SHA-256 of each bundle."""
+    if name not in parts.site.bundles:
+        raise Refusal("not_found", "There is no such bundle.")
+    return FileResponse(parts.site.bundles_dir / name, media_type="application/gzip")
+
+
+@router.post(
+    "/devices/v2/{installId}/redeem",
+    **documented("Redeem an installId", 201, "Registration", 200, 400, 404, 409, 410, 413, 415, body="Redeem"),
+)
+async def redeem(installId: str, request: Request) -> Response:  # noqa: N803
+    """Binds the installId to the key that signed the request: 201 the first time, 200 and the same for the same key."""
+    request_body = decode_redeem(await _body(request))
+    parts = get_parts(request)
+    return await run_in_threadpool(_redeem, parts, installId, request_body.csr_pem, request_body.facts)
+
+
+def _redeem(parts: Parts, install_id: str, csr_pem: str, facts: Facts) -> Response:
+    redeemed = parts.enrolling.redeem(install_id, requested_fingerprint(csr_pem), facts)
+    reply = parts.beats.accepted(False)
+    body = encode_redeem_answer(
+        RedeemAnswer(
+            workspace=redeemed.workspace,
+            device_id=redeemed.device_id,
+            key=redeemed.key,
+            interval_s=reply.interval_s,
+            endpoint=parts.site.url,
+            ca_pem=parts.site.ca_pem,
+            server_time_s=reply.server_time_s,
+        )
+    )
+    return Response(body, 201 if redeemed.is_new else 200, NO_STORE, "application/json")
+
+
+@router.post(
+    "/{workspace}/devices/v2/{deviceId}/take-back",
+    **documented(
+        "Take a lost device back", 200, "BeatReply", 400, 401, 403, 410, 413, 415, body="TakeBack", key="device"
+    ),
+)
+async def take_back(workspace: str, deviceId: str, request: Request) -> Response:  # noqa: N803
+    """Registers a device again that this hub registered once and then lost, if its setting take_back allows it."""
+    key = Secret(bearer(dict(request.scope["headers"])))
+    csr_pem, _ = decode_take_back(await _body(request))
+    parts = get_parts(request)
+    return await run_in_threadpool(_take_back, parts, workspace, deviceId, key, csr_pem)
+
+
+def _take_back(parts: Parts, workspace: str, device_id: str, key: Secret, csr_pem: str) -> Response:
+    parts.enrolling.take_back(workspace, device_id, key.reveal(), requested_fingerprint(csr_pem))
+    return Response(encode_beat_reply(parts.beats.accepted(True)), media_type="application/json")
+
+
+async def _body(request: Request) -> bytes:
+    headers = dict(request.scope["headers"])
+    is_json(headers)
+    return await read_bounded(headers, request.receive, MAX_REDEEM_BYTES)

@@ -1,0 +1,222 @@
+"""The Roboflow-style devices API: create, list, get; and our own additions: remove, installIds."""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from firstlight.core.model import Facts
+from firstlight.wire.bounded import WireError, decode_object
+from firstlight_hub.api.description import TEXT, documented
+from firstlight_hub.api.parts import OurParts, Parts, WhoCalls
+from firstlight_hub.api.problems import is_json, read_bounded
+from firstlight_hub.install_command import install_command
+from firstlight_hub.model import READ, UPDATE, Device, InstallId, Invited, Refusal, iso, status
+from firstlight_hub.service.access import demand
+from firstlight_hub.service.devices import NewDevice
+
+MAX_BODY_BYTES = 65_536
+MAX_TAGS = 64
+MAX_PAGE, USUAL_PAGE = 500, 100
+PLAIN_TEXT = re.compile(TEXT)
+NOTHING_KNOWN = Facts()
+
+router = APIRouter()
+
+
+async def _body(request: Request, caller: WhoCalls) -> dict[str, object]:
+    headers = dict(request.scope["headers"])
+    is_json(headers)
+    try:
+        return decode_object(await read_bounded(headers, request.receive, MAX_BODY_BYTES), MAX_BODY_BYTES)
+    except WireError as error:
+        if error.code != "request_malformed":
+            raise
+        raise Refusal("bad_request", f"The request cannot be read: {error}.") from None
+
+
+def record(device: Device, now_ms: int, window_s: int) -> dict[str, object]:
+    """A device as seed 001 shows it. What comes from monitoring is null until the first beat."""
+    has_beaten = device.last_heartbeat_at_ms is not None
+    facts = device.facts if has_beaten and device.facts else NOTHING_KNOWN
+    return {
+        "id": device.id,
+        "name": device.name,
+        "status": status(device.last_heartbeat_at_ms, now_ms, window_s),
+        "last_heartbeat": iso(device.last_heartbeat_at_ms),
+        "platform": facts.platform,
+        "platform_release": facts.platform_release,
+        "platform_version": facts.platform_version,
+        "architecture": facts.architecture,
+        "hostname": facts.hostname,
+        "rfdm_version": device.agent_version if has_beaten else None,
+        "type": facts.type,
+        "hardware": facts.hardware._asdict() if has_beaten else None,
+        "tags": device.tags,
+        "created_at": iso(device.created_at_ms),
+    }
+
+
+def _invitation(parts: Parts, invited: Invited) -> dict[str, object]:
+    install_id = invited.install_id.reveal()
+    found: dict[str, object] = {
+        "deviceId": invited.device.id,
+        "installId": install_id,
+        "installIdExpiresAt": iso(invited.expires_at_ms),
+        "installCommand": install_command(parts.site.url, parts.site.pin, install_id),
+    }
+    if invited.qr_payload is not None:
+        found["offlineProvisioningQrPayload"] = invited.qr_payload
+    return found
+
+
+def _text(body: dict[str, object], name: str, limit: int) -> str | None:
+    value = body.get(name)
+    if value is None:
+        return None
+    return _checked(name, value, limit)
+
+
+def _checked(name: str, value: object, limit: int) -> str:
+    if not isinstance(value, str):
+        raise Refusal("bad_request", f"{name} is not a text.")
+    if len(value) > limit:
+        raise Refusal("bad_request", f"{name} has {len(value)} characters, {limit} are allowed.")
+    if not PLAIN_TEXT.search(value):
+        raise Refusal("bad_request", f"{name} is empty or has control characters.")
+    return value.strip()
+
+
+def read_new_device(body: dict[str, object]) -> NewDevice:
+    """The body of a create request -> what is asked for. Raises Refusal ``bad_request``, which names the field."""
+    name = _text(body, "device_name", 256)
+    if name is None:
+        raise Refusal("bad_request", "device_name is missing.")
+    tags, offline_mode = body.get("tags"), body.get("offline_mode")
+    if tags is not None and (not isinstance(tags, list) or len(tags) > MAX_TAGS):
+        raise Refusal("bad_request", f"tags is not a list of at most {MAX_TAGS} texts.")
+    if offline_mode is not None and not isinstance(offline_mode, bool):
+        raise Refusal("bad_request", "offline_mode is not true or false.")
+    return NewDevice(
+        name=name,
+        device_type=_text(body, "device_type", 64),
+        workflow_id=_text(body, "workflow_id", 128),
+        tags=None if tags is None else tuple(dict.fromkeys(_checked("a tag", tag, 128) for tag in tags)),
+        offline_mode=offline_mode,
+        source_device_id=_text(body, "sourceDeviceId", 64),
+    )
+
+
+@router.post(
+    "/{workspace}/devices/v2",
+    **documented("Create a device", 201, "Invitation", 400, 401, 403, 404, 413, 415, body="NewDevice"),
+)
+def create_device(
+    workspace: str, caller: WhoCalls, body: Annotated[dict[str, object], Depends(_body)], parts: OurParts
+) -> Response:
+    """Creates a device in the workspace and answers what is needed to install it. Scope: device:update."""
+    demand(caller, workspace, UPDATE)
+    return JSONResponse(_invitation(parts, parts.devices.create(workspace, read_new_device(body))), 201)
+
+
+@router.get("/{workspace}/devices/v2", **documented("List devices", 200, "DeviceList", 400, 401, 403, 404))
+def list_devices(
+    workspace: str,
+    caller: WhoCalls,
+    parts: OurParts,
+    limit: Annotated[int | None, Query(ge=1, le=MAX_PAGE, description="Devices in one page.")] = None,
+    cursor: Annotated[
+        str | None, Query(pattern="^[0-9a-f]{1,15}$", description="next_cursor of the last page.")
+    ] = None,
+) -> Response:
+    """All devices of the workspace; with limit or cursor, one page of them. Scope: device:read."""
+    demand(caller, workspace, READ)
+    now_ms = parts.now_ms()
+    if limit is None and cursor is None:
+        batches = _with_first(parts.devices.all(workspace))
+        return StreamingResponse(_stream(batches, now_ms, parts.window_s), media_type="application/json")
+    page = parts.devices.page(workspace, limit or USUAL_PAGE, cursor)
+    data = [record(device, now_ms, parts.window_s) for device in page.devices]
+    return JSONResponse({"data": data, "next_cursor": page.next_cursor})
+
+
+def _with_first(batches: Iterator[Sequence[Device]]) -> Iterator[Sequence[Device]]:
+    """Fetches the first batch now: a store that cannot be read is then still an honest 503, not a cut answer."""
+    first = next(batches, ())
+
+    def chained() -> Iterator[Sequence[Device]]:
+        yield first
+        yield from batches
+
+    return chained()
+
+
+def _stream(batches: Iterator[Sequence[Device]], now_ms: int, window_s: int) -> Iterator[bytes]:
+    separator = b'{"data":['
+    for batch in batches:
+        items = (json.dumps(record(device, now_ms, window_s), separators=(",", ":")).encode() for device in batch)
+        if text := b",".join(items):
+            yield separator + text
+            separator = b","
+    yield b"]}" if separator == b"," else separator + b"]}"
+
+
+@router.get("/{workspace}/devices/v2/{deviceId}", **documented("Get a device", 200, "Device", 401, 403, 404))
+def get_device(workspace: str, deviceId: str, caller: WhoCalls, parts: OurParts) -> Response:  # noqa: N803
+    """One device. Scope: device:read; a device's own key may look at its own device."""
+    demand(caller, workspace, READ, deviceId)
+    return JSONResponse(record(parts.devices.get(workspace, deviceId), parts.now_ms(), parts.window_s))
+
+
+@router.delete("/{workspace}/devices/v2/{deviceId}", **documented("Remove a device", 204, "", 401, 403, 404))
+def remove_device(workspace: str, deviceId: str, caller: WhoCalls, parts: OurParts) -> Response:  # noqa: N803
+    """Removes a device for good: its keys and installIds end, and its box is told so. Scope: device:update."""
+    demand(caller, workspace, UPDATE)
+    parts.devices.remove(workspace, deviceId)
+    return Response(status_code=204)
+
+
+INSTALL_IDS = "/{workspace}/devices/v2/{deviceId}/install-ids"
+
+
+@router.get(INSTALL_IDS, **documented("List a device's installIds", 200, "InstallIdList", 401, 403, 404))
+def list_install_ids(workspace: str, deviceId: str, caller: WhoCalls, parts: OurParts) -> Response:  # noqa: N803
+    """The installIds of a device by their handles; the ids themselves are not stored. Scope: device:read."""
+    demand(caller, workspace, READ)
+    now_ms = parts.now_ms()
+    found = parts.devices.install_ids(workspace, deviceId)
+    return JSONResponse({"data": [_install_id(one, now_ms) for one in found]})
+
+
+def _install_id(one: InstallId, now_ms: int) -> dict[str, object]:
+    return {
+        "handle": one.handle,
+        "state": one.state(now_ms),
+        "issued_at": iso(one.issued_at_ms),
+        "expires_at": iso(one.expires_at_ms),
+        "redeemed_at": iso(one.redeemed_at_ms),
+    }
+
+
+@router.post(INSTALL_IDS, **documented("Issue another installId", 201, "Invitation", 401, 403, 404))
+def issue_install_id(workspace: str, deviceId: str, caller: WhoCalls, parts: OurParts) -> Response:  # noqa: N803
+    """Issues another installId for an existing device, for example a box that was re-imaged. Scope: device:update."""
+    demand(caller, workspace, UPDATE)
+    return JSONResponse(_invitation(parts, parts.devices.invite(workspace, deviceId)), 201)
+
+
+@router.delete(INSTALL_IDS + "/{handle}", **documented("Revoke an installId", 204, "", 401, 403, 404))
+def revoke_install_id(
+    workspace: str,
+    deviceId: str,  # noqa: N803
+    handle: str,
+    caller: WhoCalls,
+    parts: OurParts,
+) -> Response:
+    """Ends an installId at once. Scope: device:update."""
+    demand(caller, workspace, UPDATE)
+    parts.devices.revoke_install_id(workspace, deviceId, handle)
+    return Response(status_code=204)

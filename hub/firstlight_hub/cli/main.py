@@ -1,0 +1,126 @@
+"""Reads the command line and calls the verb; every error ends as one sentence and a hint."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from firstlight.errors import FirstlightError
+from firstlight_hub import __version__
+
+Verb = Callable[[argparse.Namespace], None]
+
+
+def _init(arguments: argparse.Namespace) -> None:
+    from firstlight_hub.cli.init import init
+
+    init(arguments)
+
+
+def _serve(arguments: argparse.Namespace) -> None:
+    from firstlight_hub.cli.serve import serve
+
+    serve(arguments)
+
+
+def _key_create(arguments: argparse.Namespace) -> None:
+    from firstlight_hub.cli.key import create
+
+    create(arguments)
+
+
+def _key_list(arguments: argparse.Namespace) -> None:
+    from firstlight_hub.cli.key import show
+
+    show(arguments)
+
+
+def _key_revoke(arguments: argparse.Namespace) -> None:
+    from firstlight_hub.cli.key import revoke
+
+    revoke(arguments)
+
+
+def _backup(arguments: argparse.Namespace) -> None:
+    from firstlight_hub.folder import HubFolder
+
+    HubFolder(arguments.dir).back_up(arguments.dest)
+    print(f"Backed up to {arguments.dest}. It holds this hub's secrets: keep it as safe as the hub itself.")
+
+
+def _verb(
+    group: argparse._SubParsersAction[argparse.ArgumentParser], name: str, verb: Verb, help: str
+) -> argparse.ArgumentParser:
+    parser = group.add_parser(name, help=help, description=help)
+    parser.set_defaults(verb=verb)
+    parser.add_argument("--dir", type=Path, required=True, metavar="DIR", help="The hub's folder.")
+    return parser
+
+
+def _init_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--host",
+        action="append",
+        default=[],
+        metavar="NAME_OR_IP",
+        help="A name or address under which boxes reach this hub; give it several times, the main one first.",
+    )
+    parser.add_argument("--port", type=int, default=8443, help="The port to listen on (8443).")
+    parser.add_argument("--workspace", default="demo", help="Slug of the first workspace (demo).")
+    parser.add_argument(
+        "--key-file", type=Path, metavar="PATH", help="Write the operator key there (0600), print it not."
+    )
+
+
+def _serve_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", metavar="LISTEN", help="Listen on this address instead of the setting listen.")
+    parser.add_argument("--port", type=int, metavar="N", help="Instead of the setting port; 0 takes a free one.")
+    parser.add_argument("--plain-http-on-loopback", action="store_true", help="Speak plain HTTP, on 127.0.0.1 only.")
+    parser.add_argument("--ready-fd", type=int, metavar="N", help="Write hub.json to this descriptor once listening.")
+    parser.add_argument("--public-url", metavar="URL", help="Instead of the setting public_url.")
+
+
+def _key_verbs(group: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    help = "Creates, lists and revokes keys for the management API."
+    verbs = group.add_parser("key", help=help, description=help).add_subparsers(required=True, metavar="VERB")
+    parser = _verb(verbs, "create", _key_create, "Creates a key and prints it, this once.")
+    parser.add_argument("--workspace", default="demo", help="The workspace it is for (demo).")
+    parser.add_argument(
+        "--scope", action="append", choices=["device:read", "device:update"], help="What it may do; by default all."
+    )
+    parser.add_argument("--device", metavar="ID", help="Bind it to one device.")
+    parser.add_argument("--label", default="", help="What it is for, to recognise it in the list.")
+    parser.add_argument("--key-file", type=Path, metavar="PATH", help="Write the key there (0600), print it not.")
+    _verb(verbs, "list", _key_list, "Lists all keys by their handles.")
+    parser = _verb(verbs, "revoke", _key_revoke, "Ends a key at once.")
+    parser.add_argument("handle", help="The key's handle, from the list.")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(prog="firstlight-hub", description="A small platform for Firstlight devices.")
+    top.add_argument("--version", action="version", version=f"firstlight-hub {__version__}")
+    group = top.add_subparsers(required=True, metavar="VERB")
+    _init_arguments(_verb(group, "init", _init, "Makes a new hub in a folder: CA, certificate, database, first key."))
+    _serve_arguments(_verb(group, "serve", _serve, "Serves the hub until it is told to stop."))
+    _key_verbs(group)
+    backup = _verb(group, "backup", _backup, "Copies the whole hub into a new folder or .tar file, while it serves.")
+    backup.add_argument("dest", type=Path, metavar="DEST", help="A new folder, or a new file that ends in .tar.")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command. Returns its exit status: 0, or the error's own."""
+    arguments = parser().parse_args(argv)
+    try:
+        arguments.verb(arguments)
+    except FirstlightError as error:
+        print(f"firstlight-hub: {error}", file=sys.stderr)
+        if error.hint:
+            print(f"  {error.hint}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return 130
+    return 0

@@ -1,0 +1,205 @@
+"""``firstlight-hub serve``: the composition root; the only place that names concrete parts."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+import uvicorn
+
+from firstlight.core.model import parse_endpoint
+from firstlight.errors import StateError, UsageError
+from firstlight_hub.access_log import AccessLog
+from firstlight_hub.api.app import build_app
+from firstlight_hub.api.parts import Parts, Site
+from firstlight_hub.bundle import ensure_bundles
+from firstlight_hub.folder import HubFolder
+from firstlight_hub.notify import notify, watchdog_s
+from firstlight_hub.service.access import Access
+from firstlight_hub.service.beats import Beats
+from firstlight_hub.service.devices import Devices
+from firstlight_hub.service.enrolling import Enrolling
+from firstlight_hub.settings import Settings
+from firstlight_hub.store.sqlite import SqliteStore
+
+STOP_WITHIN_S = 10
+IDLE_CUT_S = 0.3
+
+
+def serve(arguments: argparse.Namespace) -> None:
+    """Serves until SIGTERM or SIGINT; beats that came in are on disk when it ends."""
+    folder = HubFolder(arguments.dir)
+    settings = _with_arguments(folder.settings(), arguments)
+    is_plain = settings.behind_proxy or arguments.plain_http_on_loopback
+    listening = _listen(settings.listen, settings.port, is_plain)
+    store = folder.store()
+    try:
+        site = _site(folder, settings, arguments.plain_http_on_loopback, listening)
+        if not is_plain:
+            hosts = (*settings.hosts, parse_endpoint(site.url).host.strip("[]"))
+            if folder.renew_certificate(hosts, datetime.now(timezone.utc)):
+                print("A new server certificate was issued; its key and pin stay.", flush=True)
+        app = build_app(_parts(store, settings, folder.secret(), site), store.write_beats)
+        answering = AccessLog(app, lambda line: print(line, flush=True)) if settings.access_log else app
+        announce = _announcer(folder, site, listening.getsockname()[1], arguments.ready_fd)
+        server = _Server(_config(answering, settings, None if is_plain else folder), announce)
+        # uvicorn ends on these and then raises them again: a stop that was asked for is not a failure.
+        for asked in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(asked, lambda *_: setattr(server, "should_exit", True))
+        server.run(sockets=[listening])
+    finally:
+        store.close()
+        (folder.path / "hub.json").unlink(missing_ok=True)
+
+
+def _with_arguments(settings: Settings, arguments: argparse.Namespace) -> Settings:
+    if arguments.public_url:
+        settings = settings._replace(public_url=parse_endpoint(arguments.public_url).url)
+    is_plain = settings.behind_proxy or arguments.plain_http_on_loopback
+    wanted = settings.listen
+    if is_plain and wanted == Settings._field_defaults["listen"]:
+        wanted = "127.0.0.1"  # nobody chose the default: without TLS it can only mean this machine itself
+    listen = arguments.host or wanted
+    port = settings.port if arguments.port is None else arguments.port
+    return settings._replace(listen=listen, port=port)
+
+
+def _listen(host: str, port: int, is_plain: bool) -> socket.socket:
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, OverflowError):
+        raise UsageError("settings_invalid", f"{host!r} port {port} is not an address to listen on.") from None
+    if is_plain and not ipaddress.ip_address(address[0]).is_loopback:
+        raise UsageError("listen_insecure", f"Plain HTTP on {host} would not be encrypted on its way.")
+    listening = socket.socket(family, kind)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+    except OSError as error:
+        listening.close()
+        raise UsageError("address_in_use", f"The hub cannot listen on {host} port {port}: {error.strerror}.") from None
+    return listening
+
+
+def _site(folder: HubFolder, settings: Settings, plain_on_loopback: bool, listening: socket.socket) -> Site:
+    host, port = (listening.getsockname()[0], listening.getsockname()[1])
+    if settings.public_url:
+        url = settings.public_url
+    elif plain_on_loopback:
+        url = f"http://{_bracketed(host)}:{port}"
+    else:
+        url = f"https://{_bracketed(settings.hosts[0])}:{port}"
+    try:
+        bundles = ensure_bundles(folder.bundles)
+    except OSError as error:
+        raise StateError("state_unwritable", f"{folder.bundles} cannot be written: {error.strerror}.") from None
+    has_own_tls = not (settings.behind_proxy or plain_on_loopback)
+    return Site(
+        url=url,
+        pin=folder.pin() if has_own_tls else None,
+        ca_pem=folder.ca_pem() if has_own_tls else "",
+        bundles_dir=folder.bundles,
+        bundles=bundles,
+    )
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _parts(store: SqliteStore, settings: Settings, master_secret: bytes, site: Site) -> Parts:
+    def clock() -> int:
+        return time.time_ns() // 1_000_000
+
+    return Parts(
+        devices=Devices(store, clock, settings.workspaces, settings.install_id_ttl_s),
+        access=Access(store, clock, settings.workspaces),
+        enrolling=Enrolling(store, clock, master_secret, settings.take_back),
+        beats=Beats(store, clock, settings.heartbeat_interval_s, settings.history_days),
+        site=site,
+        now_ms=clock,
+        window_s=settings.online_window_s,
+    )
+
+
+def _config(app: Any, settings: Settings, tls_from: HubFolder | None) -> uvicorn.Config:
+    logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s", level=logging.WARNING)
+    return uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        # Longer than two intervals, so that a device beats over one kept connection even if one beat is late.
+        timeout_keep_alive=2 * settings.heartbeat_interval_s + 15,
+        timeout_graceful_shutdown=STOP_WITHIN_S,
+        ssl_certfile=tls_from.server_certificate if tls_from else None,
+        ssl_keyfile=tls_from.server_key if tls_from else None,
+    )
+
+
+def _announcer(folder: HubFolder, site: Site, port: int, ready_fd: int | None) -> Callable[[], None]:
+    def announce() -> None:
+        told = folder.announce(site.url, site.pin, port)
+        print(f"listening on {site.url}", flush=True)
+        if ready_fd is not None:
+            with os.fdopen(ready_fd, "wb") as ready:
+                ready.write(told + b"\n")
+        notify(f"READY=1\nSTATUS=Listening on {site.url}")
+
+    return announce
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which says when it listens and keeps systemd's watchdog quiet."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listens, then tells."""
+        await super().startup(sockets)
+        if self.should_exit:
+            return
+        self._announce()
+        if span_s := watchdog_s():
+            self._feeding = asyncio.create_task(_feed(span_s / 3))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stops."""
+        notify("STOPPING=1")
+        cutting = asyncio.create_task(self._cut_idle())
+        await super().shutdown(sockets)
+        cutting.cancel()
+
+    async def _cut_idle(self) -> None:
+        """Closing TLS waits for the other side's goodbye, and an idle box sends none: the stop would take seconds."""
+        while True:
+            await asyncio.sleep(IDLE_CUT_S)
+            if not self.server_state.tasks:
+                for connection in list(self.server_state.connections):
+                    connection.transport.abort()
+
+
+async def _feed(every_s: float) -> None:
+    with contextlib.suppress(asyncio.CancelledError):
+        while True:
+            notify("WATCHDOG=1")
+            await asyncio.sleep(every_s)

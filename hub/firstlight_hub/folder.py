@@ -1,0 +1,217 @@
+"""The hub's folder: what lies in it, how it is made, how its certificate is kept fresh."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import tarfile
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+from cryptography import x509
+
+from firstlight.errors import FirstlightError, StateError, UsageError
+from firstlight_hub import settings as settings_room
+from firstlight_hub import tls
+from firstlight_hub.settings import Settings
+from firstlight_hub.store.sqlite import SqliteStore
+
+KEPT = ("hub.toml", "ca.pem", "ca.key", "server.pem", "server.key", "secret")
+DATABASE = "hub.sqlite3"
+
+
+class NoHubError(FirstlightError):
+    """There is no hub in this folder yet: starting again would not help, and systemd is told so by the exit status."""
+
+    exit_status = 78
+    is_permanent = True
+
+
+class HubFolder:
+    """A folder that ``create`` has made, or will make.
+
+    Args:
+        path: the folder; 0700, for its owner only.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.path / DATABASE
+
+    @property
+    def server_certificate(self) -> Path:
+        """The server's certificate, PEM."""
+        return self.path / "server.pem"
+
+    @property
+    def server_key(self) -> Path:
+        """The server's private key, PEM, 0600."""
+        return self.path / "server.key"
+
+    @property
+    def bundles(self) -> Path:
+        """Where the agent's bundles are."""
+        return self.path / "bundles"
+
+    def create(self, hosts: tuple[str, ...], port: int, workspace: str) -> None:
+        """Makes keys, certificates, the secret and ``hub.toml``, which comes last: a cut attempt is simply repeated.
+
+        Raises:
+            UsageError: ``hub_exists`` or ``folder_taken``: there is a hub, or something else; nothing was changed.
+            StateError: ``state_unwritable``.
+        """
+        now = datetime.now(timezone.utc)
+        ca_key, server_key = tls.make_key(), tls.make_key()
+        ca = tls.make_ca(ca_key, now)
+        leaf = tls.make_leaf(ca, ca_key, server_key.public_key(), hosts, now)
+        try:
+            self._check_free()
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.chmod(0o700)
+            for leftover in self.path.glob(f"{DATABASE}*"):
+                leftover.unlink()
+            write_private(self.path / "ca.key", tls.key_pem(ca_key))
+            write_private(self.path / "ca.pem", tls.certificate_pem(ca))
+            write_private(self.server_key, tls.key_pem(server_key))
+            write_private(self.server_certificate, tls.certificate_pem(leaf))
+            write_private(self.path / "secret", secrets.token_bytes(32))
+            SqliteStore(self.database).close()
+        except OSError as error:
+            raise StateError("state_unwritable", f"{self.path} cannot be written: {error.strerror}.") from None
+
+    def _check_free(self) -> None:
+        names = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
+        if "hub.toml" in names:
+            raise UsageError("hub_exists", f"There is a hub in {self.path} already; nothing was changed.")
+        # What a cut attempt left may be replaced; a home or a project that was named by mistake may not.
+        if strange := sorted(name for name in names if not name.lstrip(".").startswith((*KEPT, DATABASE))):
+            raise UsageError("folder_taken", f"{self.path} holds other things, such as {strange[0]}.")
+
+    def finish(self, hosts: tuple[str, ...], port: int, workspace: str) -> None:
+        """Writes ``hub.toml``: from now on this is a hub."""
+        write_private(self.path / "hub.toml", settings_room.template(hosts, port, workspace).encode())
+
+    def settings(self) -> Settings:
+        """What ``hub.toml`` says. Raises NoHubError, or as ``settings.load``."""
+        path = self.path / "hub.toml"
+        if not path.exists():
+            raise NoHubError("hub_missing", f"There is no hub in {self.path}.")
+        return settings_room.load(path)
+
+    def store(self) -> SqliteStore:
+        """The database, its schema brought up to date. Raises StateError."""
+        return SqliteStore(self.database)
+
+    def secret(self) -> bytes:
+        """The 32 bytes that device keys are derived from."""
+        return self._read("secret")
+
+    def ca_pem(self) -> str:
+        """The hub's own CA."""
+        return self._read("ca.pem").decode("ascii")
+
+    def pin(self) -> str:
+        """The pin of the server's key; it stays when the certificate is renewed."""
+        return tls.pin(tls.read_key(self._read("server.key")).public_key())
+
+    def renew_certificate(self, hosts: Sequence[str], now: datetime) -> bool:
+        """Issues a new server certificate for the same key where the present one does not fit any more.
+
+        Args:
+            hosts: what it must cover.
+            now: aware UTC.
+
+        Returns:
+            whether a new one was issued.
+        """
+        key = tls.read_key(self._read("server.key"))
+        try:
+            leaf = x509.load_pem_x509_certificate(self._read("server.pem"))
+            if leaf.public_key() == key.public_key() and tls.leaf_fits(leaf, hosts, now):
+                return False
+        except (StateError, ValueError, x509.ExtensionNotFound):
+            pass  # lost or damaged: the key is what counts
+        ca = x509.load_pem_x509_certificate(self._read("ca.pem"))
+        fresh = tls.make_leaf(ca, tls.read_key(self._read("ca.key")), key.public_key(), hosts, now)
+        write_private(self.server_certificate, tls.certificate_pem(fresh))
+        return True
+
+    def announce(self, url: str, pin: str | None, port: int) -> bytes:
+        """Writes ``hub.json``: where the running hub is, and on which port it listens. Returns what it wrote."""
+        told = json.dumps({"url": url, "pin": pin, "pid": os.getpid(), "port": port}).encode()
+        write_private(self.path / "hub.json", told)
+        return told
+
+    def back_up(self, target: Path) -> None:
+        """Copies everything that makes this hub into a new folder, or a new file that ends in ``.tar``.
+
+        The hub may serve meanwhile.
+
+        Raises:
+            UsageError: ``backup_exists``.
+            NoHubError: ``hub_missing``.
+            StateError: ``state_unwritable``.
+        """
+        self.settings()
+        partial = target.with_name(target.name + ".partial")
+        if target.exists() or partial.exists():
+            raise UsageError("backup_exists", f"{target if target.exists() else partial} is there already.")
+        try:
+            partial.mkdir(mode=0o700)
+            try:
+                self._copy_into(partial)
+                if target.suffix == ".tar":
+                    _pack(partial, target)
+                else:
+                    partial.rename(target)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+        except OSError as error:
+            raise StateError("state_unwritable", f"{target} cannot be written: {error.strerror}.") from None
+
+    def _copy_into(self, folder: Path) -> None:
+        for name in KEPT:
+            write_private(folder / name, self._read(name))
+        store = self.store()
+        try:
+            store.copy_to(folder / DATABASE)
+        finally:
+            store.close()
+
+    def _read(self, name: str) -> bytes:
+        try:
+            return (self.path / name).read_bytes()
+        except OSError as error:
+            raise StateError("state_corrupt", f"{self.path / name} cannot be read: {error.strerror}.") from None
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Writes a file for its owner only (0600), whole or not at all, on disk when it returns."""
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _pack(folder: Path, target: Path) -> None:
+    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        with tarfile.open(fileobj=file, mode="w") as archive:
+            for path in sorted(folder.iterdir()):
+                archive.add(path, path.name)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,192 @@
+"""The hub's nouns, immutable and pure. Instants are whole milliseconds since 1970 by the hub's clock (``_at_ms``)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import datetime, timezone
+from typing import NamedTuple
+
+from firstlight.core.model import Facts, Secret
+from firstlight.errors import RefusedError
+
+READ, UPDATE = "device:read", "device:update"
+SCOPES = (READ, UPDATE)
+ONLINE, OFFLINE, UNKNOWN = "online", "offline", "unknown"
+AI1 = "ai1"
+NOT_SLUG = re.compile(r"[^a-z0-9]+")
+
+
+class Refusal(RefusedError):
+    """A named no of the hub; ``key_fingerprint`` stands in the answer where it is about one device key."""
+
+    def __init__(self, code: str, message: str, key_fingerprint: str = "") -> None:
+        super().__init__(code, message)
+        self.key_fingerprint = key_fingerprint
+
+
+class Device(NamedTuple):
+    """A box, as the hub knows it.
+
+    Args:
+        number: the store's own ordinal, growing with each device; 0 before it is stored.
+        workspace: slug of its workspace.
+        id: the public device id.
+        name: as the operator called it.
+        device_type: as the operator declared it, or None.
+        workflow_id: initial workflow, or None.
+        tags: trimmed, without duplicates.
+        offline_mode: whether it was created for a site without a network.
+        created_at_ms: when it was created.
+        key_fingerprint: ``sha256:`` + hex of its public key, or None before it was redeemed.
+        key_hash: SHA-256 of its device key, or None.
+        last_heartbeat_at_ms: by the hub's clock, or None before the first beat.
+        skew_ms: hub's clock minus the device's at the last beat, or None.
+        agent_version: as the agent reported it, or None.
+        facts: what the machine is, or None.
+        facts_hash: the hash that the agent gave for these facts, or None.
+    """
+
+    number: int
+    workspace: str
+    id: str
+    name: str
+    device_type: str | None
+    workflow_id: str | None
+    tags: tuple[str, ...]
+    offline_mode: bool
+    created_at_ms: int
+    key_fingerprint: str | None = None
+    key_hash: bytes | None = None
+    last_heartbeat_at_ms: int | None = None
+    skew_ms: int | None = None
+    agent_version: str | None = None
+    facts: Facts | None = None
+    facts_hash: str | None = None
+
+
+class Tombstone(NamedTuple):
+    """What is kept of a removed device, so that its box can be told."""
+
+    workspace: str
+    id: str
+    key_fingerprint: str | None
+    key_hash: bytes | None
+    removed_at_ms: int
+
+
+class InstallId(NamedTuple):
+    """An installId as stored: its SHA-256, never itself. ``key_fingerprint`` is the key that redeemed it, or None."""
+
+    hash: bytes
+    device_id: str
+    issued_at_ms: int
+    expires_at_ms: int
+    revoked_at_ms: int | None = None
+    redeemed_at_ms: int | None = None
+    key_fingerprint: str | None = None
+
+    @property
+    def handle(self) -> str:
+        """Twelve hex digits by which an operator names it; they do not lead back to the installId."""
+        return handle(self.hash)
+
+    def state(self, now_ms: int) -> str:
+        """``revoked``, ``expired``, ``redeemed`` or ``open``, in that order of weight."""
+        if self.revoked_at_ms is not None:
+            return "revoked"
+        if now_ms >= self.expires_at_ms:
+            return "expired"
+        return "open" if self.key_fingerprint is None else "redeemed"
+
+
+class ApiKey(NamedTuple):
+    """A key for the management API. ``scopes`` None means all; ``device_id`` binds it to one device."""
+
+    hash: bytes
+    workspace: str
+    scopes: tuple[str, ...] | None
+    device_id: str | None
+    label: str
+    created_at_ms: int
+    revoked_at_ms: int | None = None
+
+    @property
+    def handle(self) -> str:
+        """Twelve hex digits by which an operator names it."""
+        return handle(self.hash)
+
+
+class Caller(NamedTuple):
+    """Who calls the management API: ``scopes`` None means all, ``device_id`` None means an operator."""
+
+    workspace: str
+    scopes: tuple[str, ...] | None
+    device_id: str | None
+
+
+class HistoryRow(NamedTuple):
+    """One beat in the history; ``late`` if it could not be sent when it was due, ``reason`` why."""
+
+    boot_id: str
+    sequence: int
+    monotonic_s: float
+    wall_s: float
+    load1: float | None
+    memory_used: float | None
+    disk_used: float | None
+    temperature_c: float | None
+    late: bool
+    reason: str | None
+
+
+class BeatRow(NamedTuple):
+    """What one accepted beat writes. It counts only while ``key_hash`` is still the key of device ``number``."""
+
+    number: int
+    key_hash: bytes
+    received_at_ms: int
+    skew_ms: int
+    agent_version: str
+    facts: Facts | None
+    facts_hash: str
+    history: tuple[HistoryRow, ...]
+
+
+class Invited(NamedTuple):
+    """A fresh invitation: the one moment at which the hub knows the installId in clear."""
+
+    device: Device
+    install_id: Secret
+    expires_at_ms: int
+    qr_payload: str | None = None
+
+
+def status(last_heartbeat_at_ms: int | None, now_ms: int, window_s: int) -> str:
+    """``unknown`` if there never was a beat, ``online`` up to and including ``window_s`` seconds, ``offline`` after."""
+    if last_heartbeat_at_ms is None:
+        return UNKNOWN
+    return ONLINE if now_ms - last_heartbeat_at_ms <= window_s * 1000 else OFFLINE
+
+
+def slug(name: str) -> str:
+    """A name as it may stand in an id: lower-case letters and digits joined by '-'; "" if it has none."""
+    return NOT_SLUG.sub("-", name.lower()).strip("-")
+
+
+def digest(text: str) -> bytes:
+    """SHA-256 of a key or installId. They have 128 random bits and more, so a plain hash keeps them."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def handle(hashed: bytes) -> str:
+    """The first twelve hex digits of a hash."""
+    return hashed.hex()[:12]
+
+
+def iso(at_ms: int | None) -> str | None:
+    """An instant as ISO 8601 with milliseconds and Z, None for None."""
+    if at_ms is None:
+        return None
+    at = datetime.fromtimestamp(at_ms / 1000, timezone.utc)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

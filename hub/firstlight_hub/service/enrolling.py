@@ -1,0 +1,148 @@
+"""The device half of enrolling: an installId is redeemed once, by one key; a lost device is taken back by its key."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from typing import NamedTuple
+
+from firstlight.core.model import IDENTIFIER, INSTALL_ID, Facts, Secret
+from firstlight.wire.facts import facts_hash
+from firstlight_hub.model import Device, InstallId, Refusal, Tombstone, digest
+from firstlight_hub.service import Clock
+from firstlight_hub.store import Reading, Store, Writing
+
+
+class Redeemed(NamedTuple):
+    """The registration; ``is_new`` only at the first time."""
+
+    workspace: str
+    device_id: str
+    key: Secret
+    is_new: bool
+
+
+class Enrolling:
+    """Redeeming and taking back.
+
+    Args:
+        store: where everything is kept.
+        clock: the hub's.
+        master_secret: 32 random bytes; device keys are derived from them and never stored.
+        take_back: whether the operator lets lost devices come back.
+    """
+
+    def __init__(self, store: Store, clock: Clock, master_secret: bytes, take_back: bool) -> None:
+        self._store = store
+        self._clock = clock
+        self._master_secret = master_secret
+        self._may_come_back = take_back
+
+    def _device_key(self, workspace: str, device_id: str, fingerprint: str) -> Secret:
+        message = f"{workspace}|{device_id}|{fingerprint}".encode()
+        mac = hmac.new(self._master_secret, message, hashlib.sha256).digest()
+        return Secret(base64.urlsafe_b64encode(mac).decode().rstrip("="))
+
+    def redeem(self, install_id: str, fingerprint: str, facts: Facts) -> Redeemed:
+        """Binds an installId to a key and issues the registration, in one transaction.
+
+        Args:
+            install_id: as it came in.
+            fingerprint: of the key that signed the request; the signature was verified.
+            facts: what the machine is.
+
+        Raises:
+            Refusal: ``install_id_unknown``, ``install_id_expired``, ``install_id_revoked``, ``install_id_taken`` or
+                ``device_removed``.
+        """
+        with self._store.writing() as transaction:
+            found = _find(transaction, install_id)
+            now_ms = self._clock()
+            device = _redeemable(transaction, found, fingerprint, now_ms)
+            key = self._device_key(device.workspace, device.id, fingerprint)
+            is_new = found.key_fingerprint is None
+            if is_new:
+                transaction.put_install_id(found._replace(redeemed_at_ms=now_ms, key_fingerprint=fingerprint))
+                _end_older(transaction, device, found, fingerprint, now_ms)
+                transaction.bind(device.id, fingerprint, digest(key.reveal()), (facts, facts_hash(facts)))
+        return Redeemed(device.workspace, device.id, key, is_new)
+
+    def look_at(self, install_id: str) -> tuple[str | None, Refusal | None]:
+        """What the install script says: the device's id, and why it cannot go on (None if it can). Spends nothing."""
+        with self._store.reading() as view:
+            try:
+                found = _find(view, install_id)
+            except Refusal as refusal:
+                return None, refusal
+            try:
+                _redeemable(view, found, "", self._clock())
+            except Refusal as refusal:
+                return found.device_id, refusal
+        return found.device_id, None
+
+    def take_back(self, workspace: str, device_id: str, key: str, fingerprint: str) -> None:
+        """Registers a device again that this hub registered once and then lost.
+
+        Args:
+            workspace: from the path.
+            device_id: from the path.
+            key: the device key that it shows.
+            fingerprint: of the key that signed its certificate request; the signature was verified.
+
+        Raises:
+            Refusal: ``key_invalid``, ``device_removed`` or ``take_back_not_allowed``.
+        """
+        right = self._device_key(workspace, device_id, fingerprint).reveal()
+        known_form = IDENTIFIER.match(workspace) and IDENTIFIER.match(device_id)
+        if not known_form or not hmac.compare_digest(right.encode(), key.encode("utf-8", "surrogatepass")):
+            raise Refusal("key_invalid", "The key is not one that this hub gave to this device.")
+        with self._store.writing() as transaction:
+            if tombstone := transaction.tombstone(device_id):
+                raise removed(tombstone, fingerprint)
+            device = transaction.device(device_id)
+            if device and device.key_fingerprint == fingerprint:
+                return
+            if device and device.key_fingerprint:
+                raise Refusal("key_invalid", "The device has another key by now.")
+            if not self._may_come_back:
+                raise Refusal("take_back_not_allowed", "This hub does not take lost devices back.")
+            if device is None:
+                transaction.add_device(Device(0, workspace, device_id, device_id, None, None, (), False, self._clock()))
+            transaction.bind(device_id, fingerprint, digest(right), None)
+
+
+def removed(tombstone: Tombstone, fingerprint: str) -> Refusal:
+    """The refusal for a removed device; it names the key only to the box that has it."""
+    named = fingerprint if fingerprint and fingerprint == tombstone.key_fingerprint else ""
+    return Refusal("device_removed", "The operator removed this device.", named)
+
+
+def _find(view: Reading, install_id: str) -> InstallId:
+    found = view.install_id(digest(install_id)) if INSTALL_ID.match(install_id) else None
+    if found is None:
+        raise Refusal("install_id_unknown", "This hub never issued such an installId.")
+    return found
+
+
+def _redeemable(view: Reading, found: InstallId, fingerprint: str, now_ms: int) -> Device:
+    if tombstone := view.tombstone(found.device_id):
+        raise removed(tombstone, fingerprint)
+    state = found.state(now_ms)
+    if state == "revoked":
+        raise Refusal("install_id_revoked", "This installId was revoked.")
+    if state == "expired":
+        raise Refusal("install_id_expired", "This installId has expired.")
+    if state == "redeemed" and found.key_fingerprint != fingerprint:
+        raise Refusal("install_id_taken", "Another box redeemed this installId already.")
+    device = view.device(found.device_id)
+    if device is None:
+        raise Refusal("install_id_unknown", "The device of this installId does not exist.")
+    return device
+
+
+def _end_older(transaction: Writing, device: Device, found: InstallId, fingerprint: str, now_ms: int) -> None:
+    """A new key replaces the old one, so what the old one redeemed must not bring it back."""
+    for other in transaction.install_ids(device.id):
+        if other.hash != found.hash and other.key_fingerprint not in (None, fingerprint):
+            transaction.put_install_id(other._replace(revoked_at_ms=other.revoked_at_ms or now_ms))

@@ -1,0 +1,208 @@
+"""A whole hub in this process: the real app on a real SQLite file, with a clock that the test turns."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from firstlight.core.model import Beat, Facts, Hardware, Metrics, MissedBeat, Moment, Secret
+from firstlight.wire.facts import facts_hash
+from firstlight.wire.heartbeat import encode_beat
+from firstlight.wire.redeem import RedeemRequest, encode_redeem, encode_take_back
+from firstlight_hub.api.app import build_app
+from firstlight_hub.api.parts import Parts, Site
+from firstlight_hub.model import Device
+from firstlight_hub.service.access import Access
+from firstlight_hub.service.beats import Beats
+from firstlight_hub.service.devices import Devices
+from firstlight_hub.service.enrolling import Enrolling
+from firstlight_hub.store.sqlite import SqliteStore
+
+WORKSPACES = {
+    "demo": frozenset({"deviceAio", "roboflowLiteMode"}),
+    "plain": frozenset[str](),
+    "aio": frozenset({"deviceAio"}),
+}
+START_MS = 1_800_000_000_000
+BOOT = "0123456789abcdef" * 2
+FACTS = Facts("cam-3", "Linux", "6.1", "#1 SMP", "x86_64", "jetson", Hardware("arm", "orin", 8000, 64_000))
+JSON = {"Content-Type": "application/json"}
+
+
+class TurnedClock:
+    """The hub's clock, turned by the test."""
+
+    def __init__(self) -> None:
+        self.now_ms = START_MS
+
+    def __call__(self) -> int:
+        """Now."""
+        return self.now_ms
+
+    def forward(self, seconds: float) -> None:
+        """Lets time pass."""
+        self.now_ms += round(seconds * 1000)
+
+
+class Box:
+    """A device's key pair, and what it sends."""
+
+    def __init__(self, curve: ec.EllipticCurve | None = None) -> None:
+        self.private = ec.generate_private_key(curve or ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "box")])
+        csr = x509.CertificateSigningRequestBuilder().subject_name(name).sign(self.private, hashes.SHA256())
+        self.csr_pem = csr.public_bytes(serialization.Encoding.PEM).decode()
+        form = serialization.PublicFormat.SubjectPublicKeyInfo
+        spki = self.private.public_key().public_bytes(serialization.Encoding.DER, form)
+        self.fingerprint = "sha256:" + hashlib.sha256(spki).hexdigest()
+        self.sequence = 0
+
+    def redeem_body(self, csr_pem: str = "") -> bytes:
+        """The body of a redeem."""
+        moment = Moment(BOOT, 12.0, START_MS / 1000)
+        return encode_redeem(RedeemRequest("ab" * 16, csr_pem or self.csr_pem, "0.1.0", moment, FACTS))
+
+    def take_back_body(self) -> bytes:
+        """The body of a take-back."""
+        return encode_take_back(self.csr_pem, "0.1.0")
+
+    def beat_body(
+        self,
+        facts: Facts | None = None,
+        missed: tuple[MissedBeat, ...] = (),
+        told: Facts = FACTS,
+        sequence: int | None = None,
+    ) -> bytes:
+        """The body of the next beat, or of the one with that sequence number."""
+        if sequence is None:
+            self.sequence += 1
+            sequence = self.sequence
+        moment = Moment(BOOT, 60.0 * sequence, START_MS / 1000)
+        return encode_beat(Beat(sequence, moment, Metrics(0.5, 0.25), "0.1.0", facts, facts_hash(told), missed))
+
+
+class FixedPayloads:
+    """Implements ``QrPayloads``."""
+
+    def payload(self, device: Device, install_id: Secret, expires_at_ms: int) -> str:
+        """Names what it was given."""
+        return f"FL1:{device.id}:{install_id.reveal()}:{expires_at_ms}"
+
+
+class AppClient:
+    """Calls the app without a socket, in a loop of its own; the app's lifespan runs around it."""
+
+    def __init__(self, portal: BlockingPortal, client: httpx.AsyncClient) -> None:
+        self.portal = portal
+        self._client = client
+
+    def request(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """One call."""
+        return self.portal.call(partial(self._client.request, method, path, **more))
+
+
+class World:
+    """The hub, its parts, and an operator of workspace ``demo`` who talks to it."""
+
+    def __init__(self, folder: Path, client: AppClient, parts: Parts, store: SqliteStore, clock: TurnedClock) -> None:
+        self.folder = folder
+        self.client = client
+        self.parts = parts
+        self.store = store
+        self.clock = clock
+        self.key = self.new_key()
+
+    def new_key(self, workspace: str = "demo", scopes: list[str] | None = None, device_id: str | None = None) -> str:
+        """A fresh key for the management API."""
+        return self.parts.access.create_key(workspace, scopes, device_id, "")[1].reveal()
+
+    def call(self, method: str, path: str, key: str | None = None, **more: object) -> httpx.Response:
+        """One call of the management API, by default with the operator's key of ``demo``."""
+        headers = {"Authorization": f"Bearer {self.key if key is None else key}"}
+        return self.client.request(method, path, headers=headers, **more)
+
+    def create(self, workspace: str = "demo", key: str | None = None, **fields: Any) -> httpx.Response:
+        """Creates a device."""
+        content = json.dumps({"device_name": "Dock cam 3", **fields})
+        headers = {**JSON, "Authorization": f"Bearer {self.key if key is None else key}"}
+        return self.client.request("POST", f"/{workspace}/devices/v2", content=content, headers=headers)
+
+    def created(self, **fields: Any) -> tuple[str, str]:
+        """Creates a device -> (device id, installId)."""
+        answer = self.create(**fields)
+        assert answer.status_code == 201, answer.text
+        return answer.json()["deviceId"], answer.json()["installId"]
+
+    def device(self, device_id: str) -> dict[str, object]:
+        """A device as the operator sees it."""
+        answer = self.call("GET", f"/demo/devices/v2/{device_id}")
+        assert answer.status_code == 200, answer.text
+        found: dict[str, object] = answer.json()
+        return found
+
+    def redeem(self, install_id: str, box: Box, body: bytes | None = None) -> httpx.Response:
+        """Redeems an installId."""
+        content = box.redeem_body() if body is None else body
+        return self.client.request("POST", f"/devices/v2/{install_id}/redeem", content=content, headers=JSON)
+
+    def beat(self, device_id: str, key: str, body: bytes, workspace: str = "demo") -> httpx.Response:
+        """Sends a beat."""
+        path, headers = f"/{workspace}/devices/v2/{device_id}/heartbeat", {**JSON, "Authorization": f"Bearer {key}"}
+        return self.client.request("POST", path, content=body, headers=headers)
+
+    def enrolled(self, box: Box) -> tuple[str, str]:
+        """Creates a device and redeems its installId -> (device id, device key)."""
+        device_id, install_id = self.created()
+        answer = self.redeem(install_id, box)
+        assert answer.status_code == 201, answer.text
+        return device_id, answer.json()["key"]
+
+
+def refusal(answer: httpx.Response) -> tuple[int, str]:
+    """Status and named reason of a no, which must have a sentence too."""
+    error = answer.json()["error"]
+    assert error["message"].endswith(".")
+    assert answer.headers["content-type"] == "application/json"
+    return answer.status_code, error["type"]
+
+
+@contextmanager
+def world(folder: Path, *, take_back: bool = False, payloads: bool = False) -> Iterator[World]:
+    """A hub that lives as long as the block."""
+    clock, store = TurnedClock(), SqliteStore(folder / "hub.sqlite3")
+    try:
+        bundle = folder / "firstlight-0.1.0-cp311-x86_64.tar.gz"
+        bundle.write_bytes(b"packed")
+        sums = {bundle.name: hashlib.sha256(b"packed").hexdigest()}
+        parts = Parts(
+            devices=Devices(store, clock, WORKSPACES, 86_400, FixedPayloads() if payloads else None),
+            access=Access(store, clock, WORKSPACES),
+            enrolling=Enrolling(store, clock, b"s" * 32, take_back),
+            beats=Beats(store, clock, 60, 7),
+            site=Site("https://hub.example:8443", "sha256//" + "A" * 43 + "=", "CA PEM\n", folder, sums),
+            now_ms=clock,
+            window_s=300,
+        )
+        app = build_app(parts, store.write_beats)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        calling = httpx.AsyncClient(transport=transport, base_url="https://hub.example:8443")
+        with (
+            start_blocking_portal() as portal,
+            portal.wrap_async_context_manager(app.router.lifespan_context(app)),
+            portal.wrap_async_context_manager(calling),
+        ):
+            yield World(folder, AppClient(portal, calling), parts, store, clock)
+    finally:
+        store.close()

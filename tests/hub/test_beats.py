@@ -1,0 +1,164 @@
+"""Beats over the real app: accepted, kept, refused; and what they do to the record."""
+
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+
+from firstlight.core.model import Facts, Metrics, MissedBeat, Moment
+from firstlight.wire.heartbeat import decode_beat_reply
+from tests.hub.hub_world import BOOT, FACTS, JSON, START_MS, Box, World, refusal
+
+
+def history(hub: World) -> list[tuple[object, ...]]:
+    """Every kept beat: sequence, received, late, reason."""
+    with closing(sqlite3.connect(hub.folder / "hub.sqlite3")) as database:
+        question = "SELECT sequence, received_at_ms, late, reason FROM beat ORDER BY number"
+        return database.execute(question).fetchall()
+
+
+def test_accepted_beat_answers_time_and_interval(hub: World, box: Box) -> None:
+    """The answer carries the hub's clock and the interval, and asks for no facts it has from redeem."""
+    device_id, key = hub.enrolled(box)
+    reply = decode_beat_reply(hub.beat(device_id, key, box.beat_body()).content)
+    assert (reply.server_time_s, reply.interval_s, reply.facts_wanted) == (START_MS / 1000, 60, False)
+    assert history(hub) == [(1, START_MS, 0, None)]
+
+
+def test_changed_facts_are_asked_for_until_they_come(hub: World, box: Box) -> None:
+    """A new facts hash without facts is answered factsWanted; once they came, no more, and the record has them."""
+    device_id, key = hub.enrolled(box)
+    new = Facts(hostname="renamed")
+    for _ in range(2):
+        assert hub.beat(device_id, key, box.beat_body(told=new)).json()["factsWanted"] is True
+    assert "factsWanted" not in hub.beat(device_id, key, box.beat_body(facts=new, told=new)).json()
+    assert "factsWanted" not in hub.beat(device_id, key, box.beat_body(told=new)).json()
+    assert hub.device(device_id)["hostname"] == "renamed"
+    assert hub.device(device_id)["platform"] is None
+
+
+def test_repeated_beat_is_accepted_and_kept_once(hub: World, box: Box) -> None:
+    """The same boot id and sequence again, because an answer got lost, is a yes and no second row."""
+    device_id, key = hub.enrolled(box)
+    body = box.beat_body()
+    assert [hub.beat(device_id, key, body).status_code for _ in range(3)] == [200] * 3
+    assert len(history(hub)) == 1
+
+
+def test_missed_beats_are_kept_as_late_and_do_not_move_the_status(hub: World, box: Box) -> None:
+    """Beats that could not be sent when due go into the history with their reason; only the beat itself counts."""
+    device_id, key = hub.enrolled(box)
+    missed = tuple(MissedBeat(n, Moment(BOOT, n, n), Metrics(), "dns_failed") for n in (900, 901))
+    assert hub.beat(device_id, key, box.beat_body(missed=missed)).status_code == 200
+    assert [row[0::2] for row in history(hub)] == [(1, 0), (900, 1), (901, 1)]
+    assert history(hub)[1][3] == "dns_failed"
+    assert hub.device(device_id)["last_heartbeat"] == "2027-01-15T08:00:00.000Z"
+
+
+def test_last_heartbeat_never_goes_back(hub: World, box: Box) -> None:
+    """A hub clock that jumped back does not make a device older."""
+    device_id, key = hub.enrolled(box)
+    hub.beat(device_id, key, box.beat_body())
+    hub.clock.forward(-3600)
+    hub.beat(device_id, key, box.beat_body())
+    assert hub.device(device_id)["last_heartbeat"] == "2027-01-15T08:00:00.000Z"
+
+
+def test_clock_skew_is_recorded_and_does_not_matter(hub: World, box: Box) -> None:
+    """A device in 1970 is online when it beats; the hub notes by how much it is wrong."""
+    device_id, key = hub.enrolled(box)
+    body = box.beat_body().replace(b'"wall":1800000000.0', b'"wall":60')
+    assert hub.beat(device_id, key, body).status_code == 200
+    assert hub.device(device_id)["status"] == "online"
+    assert hub.parts.devices.get("demo", device_id).skew_ms == START_MS - 60_000
+
+
+def test_wrong_keys_are_401(hub: World, box: Box) -> None:
+    """No key, another scheme, an operator's key, a sibling's key: key_invalid, and nothing is kept."""
+    device_id, _ = hub.enrolled(box)
+    _, siblings = hub.enrolled(Box())
+    for key in ("wrong", hub.key, siblings):
+        assert refusal(hub.beat(device_id, key, box.beat_body())) == (401, "key_invalid")
+    path = f"/demo/devices/v2/{device_id}/heartbeat"
+    for headers in (JSON, {**JSON, "Authorization": "Basic abc"}, {**JSON, "Authorization": "Bearer "}):
+        answer = hub.client.request("POST", path, content=box.beat_body(), headers=headers)
+        assert refusal(answer) == (401, "key_invalid")
+    assert history(hub) == []
+
+
+def test_device_that_was_never_redeemed_has_no_key(hub: World, box: Box) -> None:
+    """A beat for a device without a registration is 401."""
+    device_id, _ = hub.created()
+    assert refusal(hub.beat(device_id, "anything", box.beat_body())) == (401, "key_invalid")
+
+
+@pytest.mark.parametrize(
+    ("workspace", "device_id"), [("demo", "nobody"), ("demo", "a%20b"), ("plain", ""), ("x" * 99, "")]
+)
+def test_unknown_device_is_404(hub: World, box: Box, workspace: str, device_id: str) -> None:
+    """A device that this hub does not have in that workspace is device_unknown."""
+    own, key = hub.enrolled(box)
+    assert refusal(hub.beat(device_id or own, key, box.beat_body(), workspace)) == (404, "device_unknown")
+
+
+def test_removed_device_is_told_so_by_its_key(hub: World, box: Box) -> None:
+    """After removal the device's own key gets 410 with its fingerprint, even if it just beat; others get 401."""
+    device_id, key = hub.enrolled(box)
+    hub.beat(device_id, key, box.beat_body())
+    hub.call("DELETE", f"/demo/devices/v2/{device_id}")
+    answer = hub.beat(device_id, key, box.beat_body())
+    assert refusal(answer) == (410, "device_removed")
+    assert answer.json()["error"]["keyFingerprint"] == box.fingerprint
+    assert refusal(hub.beat(device_id, "wrong", box.beat_body())) == (401, "key_invalid")
+    assert history(hub) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"", (400, "request_malformed")),
+        (b"<html>", (400, "request_malformed")),
+        (b'{"seq":1}', (400, "request_malformed")),
+        (b'{"a":' * 3000, (400, "request_malformed")),
+        (b" " * 16_385, (413, "request_too_large")),
+    ],
+)
+def test_bad_beats_are_named(hub: World, box: Box, body: bytes, expected: tuple[int, str]) -> None:
+    """What is no beat is refused by name and nothing is kept."""
+    device_id, key = hub.enrolled(box)
+    assert refusal(hub.beat(device_id, key, body)) == expected
+    assert history(hub) == []
+
+
+def test_beat_wants_json(hub: World, box: Box) -> None:
+    """Another media type is 415."""
+    device_id, key = hub.enrolled(box)
+    headers = {"Content-Type": "text/plain", "Authorization": f"Bearer {key}"}
+    answer = hub.client.request("POST", f"/demo/devices/v2/{device_id}/heartbeat", content=b"{}", headers=headers)
+    assert refusal(answer) == (415, "unsupported_media_type")
+
+
+def test_many_devices_at_once_are_all_kept(hub: World) -> None:
+    """Beats of many devices that arrive together share transactions; each is answered and kept, a wrong one refused."""
+    boxes = [Box() for _ in range(8)]
+    enrolled = [hub.enrolled(box) for box in boxes]
+    calls = [(*enrolled[n % 8], boxes[n % 8].beat_body(facts=FACTS)) for n in range(80)]
+    calls.append((enrolled[0][0], "wrong", boxes[0].beat_body()))
+    with ThreadPoolExecutor(16) as threads:
+        answers = list(threads.map(lambda call: hub.beat(*call), calls))
+    assert [answer.status_code for answer in answers] == [200] * 80 + [401]
+    assert len(history(hub)) == 80
+
+
+def test_old_beats_are_pruned_in_small_steps(hub: World, box: Box) -> None:
+    """Beats older than history_days go, at most so many at a time; younger ones stay."""
+    device_id, key = hub.enrolled(box)
+    for _ in range(3):
+        hub.beat(device_id, key, box.beat_body())
+    hub.clock.forward(7 * 86_400 + 1)
+    hub.beat(device_id, key, box.beat_body())
+    assert hub.parts.beats.prune(2) is True
+    assert hub.parts.beats.prune(2) is False
+    assert [row[0] for row in history(hub)] == [4]
+    assert hub.device(device_id)["status"] == "online"

@@ -1,0 +1,57 @@
+"""Status is one pure function of two instants."""
+
+import pytest
+
+from firstlight_hub.model import ApiKey, InstallId, iso, slug, status
+
+BEAT_MS = 1_800_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("after_ms", "expected"),
+    [
+        (0, "online"),
+        (299_999, "online"),
+        (300_000, "online"),
+        (300_001, "offline"),
+        (10**12, "offline"),
+        (-5, "online"),
+    ],
+)
+def test_status_is_online_up_to_and_including_the_window(after_ms: int, expected: str) -> None:
+    """A device is online through 300.000 seconds after its beat, offline from then on."""
+    assert status(BEAT_MS, BEAT_MS + after_ms, 300) == expected
+
+
+def test_status_is_unknown_without_a_beat() -> None:
+    """A device that never beat is unknown, not offline."""
+    assert status(None, BEAT_MS, 300) == "unknown"
+
+
+def test_iso_has_milliseconds_and_z() -> None:
+    """Instants look as seed 001 shows them, exact to the millisecond."""
+    assert iso(BEAT_MS + 7) == "2027-01-15T08:00:00.007Z"
+    assert iso(None) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("Dock cam 3", "dock-cam-3"), ("  -- ", ""), ("Ä", ""), ("a__B", "a-b")]
+)
+def test_slug_keeps_letters_and_digits(name: str, expected: str) -> None:
+    """A slug is lower-case letters and digits, joined by single hyphens."""
+    assert slug(name) == expected
+
+
+def test_install_id_state_weighs_revoked_before_expired_before_redeemed() -> None:
+    """The state that stands in the list is the one that counts."""
+    one = InstallId(b"h" * 32, "cam", 0, 1000)
+    assert one.state(999) == "open"
+    assert one.state(1000) == "expired"
+    assert one._replace(key_fingerprint="sha256:x").state(999) == "redeemed"
+    assert one._replace(revoked_at_ms=5).state(1000) == "revoked"
+
+
+def test_handle_shows_twelve_digits_of_the_hash() -> None:
+    """Keys and installIds are named by the start of their hash."""
+    assert InstallId(bytes(range(32)), "cam", 0, 1).handle == "000102030405"
+    assert ApiKey(bytes(range(32)), "demo", None, None, "", 0).handle == "000102030405"

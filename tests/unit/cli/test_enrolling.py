@@ -1,0 +1,252 @@
+"""Enrolling against a hub that is a function: order of writes and calls, retries, refusals, going on after a crash."""
+
+import json
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from firstlight.cli import enrolling
+from firstlight.cli.enrolling import ATTEMPT, ENROLLED, Enrolled, Parts
+from firstlight.core.exchange import HttpCall, HttpReply
+from firstlight.core.interfaces import Session
+from firstlight.core.model import Facts, Invitation, Secret, Trust, parse_endpoint
+from firstlight.errors import RefusedError, UnreachableError, UsageError
+from firstlight.platforms.hub import device
+from tests.fakes import FakeClock, FakeKey, FakeStore, ScriptedCaller
+
+INVITATION = Invitation(
+    "hub", parse_endpoint("https://hub:1"), Trust(pins=("sha256//" + "A" * 43 + "=",)), Secret("i" * 20)
+)
+ANSWER: dict[str, object] = {
+    "workspace": "demo",
+    "deviceId": "cam-1",
+    "key": "device-key",
+    "intervalS": 60,
+    "endpoint": "https://hub:1",
+    "serverTime": 1_763_724_000.0,
+}
+
+
+def ok(body: dict[str, object], status: int = 200) -> HttpReply:
+    """A JSON answer."""
+    return HttpReply(status, {}, json.dumps(body).encode())
+
+
+def problem(status: int, code: str) -> HttpReply:
+    """A refusal in the hub's words."""
+    return ok({"error": {"type": code, "message": "No."}}, status)
+
+
+def hub(call: HttpCall) -> HttpReply:
+    """A hub that agrees to everything."""
+    if call.url.endswith("/health"):
+        return ok({"hub": "1", "serverTime": 1_763_724_000.0})
+    if call.url.endswith("/redeem"):
+        return ok(ANSWER, 201)
+    return ok({"serverTime": 1.0, "intervalS": 60})
+
+
+class Bench:
+    """One enrolling with its fakes."""
+
+    def __init__(self, answer: Callable[[HttpCall], HttpReply] = hub) -> None:
+        self.store, self.clock = FakeStore(), FakeClock()
+        self.caller, self.session = ScriptedCaller(answer), ScriptedCaller(answer)
+        self.told: list[str] = []
+
+    def enroll(self, invitation: Invitation = INVITATION, patience_s: float = 60.0) -> Enrolled:
+        """Enrolls once."""
+        parts = Parts(
+            store=self.store,
+            make_key=FakeKey,
+            make_attempt_id=lambda: "f" * 32,
+            caller=self.caller,
+            open_session=lambda registration: cast(Session, self.session),
+            clock=self.clock,
+            chance=lambda: 0.5,
+            tell=self.told.append,
+            patience_s=patience_s,
+        )
+        return enrolling.enroll(parts, device, invitation, Facts(hostname="box"))
+
+    @property
+    def paths(self) -> list[str]:
+        """The last word of each address that was called."""
+        return [call.url.rsplit("/", 1)[1] for call in self.caller.calls + self.session.calls]
+
+
+def test_writes_before_it_speaks() -> None:
+    """The attempt is on disk before the first call, the registration before the first beat, and the id's hash stays."""
+    bench = Bench()
+    seen: list[tuple[str, list[str]]] = []
+
+    def watching(call: HttpCall) -> HttpReply:
+        seen.append((call.url.rsplit("/", 1)[1], list(bench.store.log)))
+        return hub(call)
+
+    bench.caller.answer = bench.session.answer = watching
+    enrolled = bench.enroll()
+
+    assert enrolled.registration.device_id == "cam-1"
+    assert [name for name, _ in seen] == ["health", "redeem", "heartbeat"]
+    assert [f"write {ATTEMPT}"] == seen[0][1]
+    assert "save registration" in seen[2][1]
+    assert {ENROLLED, "facts.json"} == set(bench.store.files)
+    assert bench.session.closed
+    assert bench.told[-1] == "first heartbeat accepted: this device is online"
+    assert "i" * 20 not in json.dumps(bench.store.files)
+
+
+def test_again_with_the_same_id_does_nothing() -> None:
+    """The same command pasted twice changes nothing and calls nobody."""
+    bench = Bench()
+    bench.enroll()
+    calls, log = len(bench.paths), len(bench.store.log)
+
+    assert bench.enroll().was_there
+    assert (calls, log) == (len(bench.paths), len(bench.store.log))
+
+
+def test_again_with_another_id_is_refused() -> None:
+    """A box that is enrolled does not take a second installId by accident."""
+    bench = Bench()
+    bench.enroll()
+
+    with pytest.raises(UsageError) as caught:
+        bench.enroll(INVITATION._replace(proof=Secret("j" * 20)))
+
+    assert caught.value.code == "already_enrolled"
+
+
+def test_goes_on_with_the_attempt_of_a_crash() -> None:
+    """After a crash the same installId is redeemed with the same attempt id and key; another one starts afresh."""
+    bench = Bench(lambda call: problem(502, "x"))
+    with pytest.raises(UnreachableError):
+        bench.enroll(patience_s=0)
+    kept = dict(bench.store.files[ATTEMPT])
+    bench.caller.answer = bench.session.answer = hub
+
+    bench.enroll()
+
+    sent = json.loads(bench.caller.calls[-1].body or b"")
+    assert kept["attemptId"] == sent["attemptId"]
+    assert "going on with the enrolling that was interrupted" in bench.told
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        HttpReply(500, {}, b"oops"),
+        HttpReply(200, {}, b"<html>portal</html>"),
+        HttpReply(200, {}, b""),
+        HttpReply(429, {"retry-after": "7"}, b""),
+        HttpReply(403, {}, b"<html>portal</html>"),
+    ],
+)
+def test_passing_trouble_is_retried(reply: HttpReply) -> None:
+    """Trouble that may pass is waited out with growing waits, and nothing is spent meanwhile."""
+    replies = [reply, reply, reply]
+
+    def trouble(call: HttpCall) -> HttpReply:
+        return replies.pop() if replies else hub(call)
+
+    bench = Bench(trouble)
+    assert not bench.enroll(patience_s=600).not_beating
+
+    assert bench.paths == ["health"] * 4 + ["redeem", "heartbeat"]
+    assert len(bench.clock.waits) == 3
+    assert bench.clock.waits == sorted(bench.clock.waits)
+    assert not reply.headers or min(bench.clock.waits) >= 7
+
+
+def test_patience_ends() -> None:
+    """When patience ends the last error is what the technician sees, and the attempt stays for the next call."""
+
+    def dead(call: HttpCall) -> HttpReply:
+        raise UnreachableError("connect_refused", "hub:1 does not answer.")
+
+    bench = Bench(dead)
+    with pytest.raises(UnreachableError) as caught:
+        bench.enroll(patience_s=30)
+
+    assert caught.value.code == "connect_refused"
+    assert sum(bench.clock.waits) <= 30
+    assert ATTEMPT in bench.store.files
+
+
+@pytest.mark.parametrize("code", sorted(enrolling.HOPELESS))
+def test_what_waiting_cannot_mend_is_said_at_once(code: str) -> None:
+    """A wrong pin, a foreign certificate and the like end the call without a wait and without spending the id."""
+
+    def foreign(call: HttpCall) -> HttpReply:
+        raise UnreachableError(code, "Not the hub.")
+
+    bench = Bench(foreign)
+    with pytest.raises(UnreachableError):
+        bench.enroll(patience_s=600)
+
+    assert bench.clock.waits == []
+    assert bench.paths == ["health"]
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(404, "install_id_unknown"), (410, "install_id_expired"), (410, "install_id_revoked"), (409, "install_id_taken")],
+)
+def test_refusals_keep_the_key_and_drop_the_attempt(status: int, code: str) -> None:
+    """A refused installId is done with: no retry, no registration, and a new one can be tried at once."""
+
+    def refusing(call: HttpCall) -> HttpReply:
+        return problem(status, code) if call.url.endswith("/redeem") else hub(call)
+
+    bench = Bench(refusing)
+    with pytest.raises(RefusedError) as caught:
+        bench.enroll()
+
+    assert code == caught.value.code
+    assert bench.clock.waits == []
+    assert bench.store.files == {}
+    bench.caller.answer = hub
+    assert not bench.enroll(INVITATION._replace(proof=Secret("j" * 20))).was_there
+
+
+@pytest.mark.parametrize(
+    "trouble", [HttpReply(503, {}, b""), problem(401, "key_invalid"), UnreachableError("dns_failed", "No.")]
+)
+def test_a_first_beat_that_fails_does_not_undo_enrolling(trouble: Any) -> None:
+    """The registration is kept whatever becomes of the first beat; the reason is told."""
+    bench = Bench()
+
+    def failing(call: HttpCall) -> HttpReply:
+        if isinstance(trouble, Exception):
+            raise trouble
+        return cast(HttpReply, trouble)
+
+    bench.session.answer = failing
+    enrolled = bench.enroll()
+
+    assert enrolled.not_beating
+    assert bench.store.registration == enrolled.registration
+    assert bench.session.closed
+
+
+def test_a_wrong_clock_is_said_and_delays_nothing() -> None:
+    """A box in 1970 enrolls all the same and says how far off its clock is."""
+    bench = Bench()
+    bench.clock.wall_offset_s = 0.0
+
+    bench.enroll()
+
+    assert any("behind the hub's; going on" in line for line in bench.told)
+
+
+def test_a_stop_while_waiting_interrupts() -> None:
+    """Ctrl-C or SIGTERM during a wait ends the call; the attempt stays."""
+    bench = Bench(lambda call: HttpReply(500, {}, b""))
+    bench.clock.stop_after = 1
+
+    with pytest.raises(KeyboardInterrupt):
+        bench.enroll(patience_s=600)
+
+    assert ATTEMPT in bench.store.files
