@@ -288,7 +288,7 @@ class Play:
 
 def boxed(command: str, prefix: Path) -> str:
     """The printed command, as it is, but into a prefix and without root: only its last call is replaced."""
-    plain = re.sub(r'sudo sh -c "\$s"$', f'sh -c "$s" install.sh --prefix {prefix} --no-service', command)
+    plain = re.sub(r"sudo sh$", f"sh -s -- --prefix {prefix} --no-service", command)
     if plain == command:
         raise DemoError(f"the install command has another form than the demo knows: {command}")
     return plain

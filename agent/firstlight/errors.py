@@ -78,6 +78,7 @@ HINTS = {
     "unsupported_media_type": "Send the body as Content-Type: application/json.",
     # the hub's own command
     "hub_exists": "Serve it with 'firstlight-hub serve', or give another folder with --dir.",
+    "folder_taken": "Give a new or empty folder with --dir.",
     "hub_missing": "Make one with 'firstlight-hub init', or give its folder with --dir.",
     "backup_exists": "Give a name that is not taken yet.",
     "address_in_use": "Stop what listens there, or choose another --port.",

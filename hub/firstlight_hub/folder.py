@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -101,8 +102,9 @@ class HubFolder:
     def settings(self) -> Settings:
         """What ``hub.toml`` says. Raises NoHubError, or as ``settings.load``."""
         path = self.path / "hub.toml"
-        if not path.exists():
-            raise NoHubError("hub_missing", f"There is no hub in {self.path}.")
+        with contextlib.suppress(PermissionError):  # load says it better
+            if not path.exists():
+                raise NoHubError("hub_missing", f"There is no hub in {self.path}.")
         return settings_room.load(path)
 
     def store(self) -> SqliteStore:

@@ -20,4 +20,5 @@ def install_command(hub_url: str, pin: str | None, install_id: str) -> str:
     """
     # Addresses, pins and installIds are checked where they come in: none of them can hold a quote.
     trust = f"-sSk --pinnedpubkey '{pin}'" if pin else "-sS"
-    return f"s=$(curl {trust} '{hub_url}/devices/v2/{install_id}/install.sh') && sudo sh -c \"$s\""
+    # Through standard input: as an argument the script, and the installId in it, would stand in sudo's log.
+    return f"s=$(curl {trust} '{hub_url}/devices/v2/{install_id}/install.sh') && printf '%s\\n' \"$s\" | sudo sh"

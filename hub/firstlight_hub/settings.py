@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import sys
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ else:
     import tomli as tomllib
 
 FEATURES = ("deviceAio", "roboflowLiteMode")
-HOST = re.compile(r"[A-Za-z0-9._:-]{1,253}\Z")
+HOST_NAME = re.compile(r"[A-Za-z0-9._-]{1,253}\Z")
 
 TEMPLATE = """\
 # Settings of this Firstlight hub. A change counts from the next start of "firstlight-hub serve".
@@ -94,7 +95,13 @@ def template(hosts: tuple[str, ...], port: int, workspace: str) -> str:
 
 def check_host(host: str) -> str:
     """A host name or address as given, or UsageError."""
-    if not HOST.match(host):
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        is_good = HOST_NAME.match(host) is not None
+    else:
+        is_good = "%" not in host  # a zone is this machine's own business
+    if not is_good:
         raise UsageError("settings_invalid", f"{host[:80]!r} is not a host name or address.")
     return host
 

@@ -23,6 +23,7 @@ from firstlight.wire.heartbeat import encode_beat
 from firstlight.wire.redeem import RedeemRequest, encode_redeem, encode_take_back
 from firstlight_hub.api.app import build_app
 from firstlight_hub.api.parts import Parts, Site
+from firstlight_hub.ingest.group_commit import Write
 from firstlight_hub.model import Device
 from firstlight_hub.service.access import Access
 from firstlight_hub.service.beats import Beats
@@ -179,8 +180,10 @@ def refusal(answer: httpx.Response) -> tuple[int, str]:
 
 
 @contextmanager
-def world(folder: Path, *, take_back: bool = False, payloads: bool = False) -> Iterator[World]:
-    """A hub that lives as long as the block."""
+def world(
+    folder: Path, *, take_back: bool = False, payloads: bool = False, write_beats: Write | None = None
+) -> Iterator[World]:
+    """A hub that lives as long as the block; ``write_beats`` may stand in for a disk that fails."""
     clock, store = TurnedClock(), SqliteStore(folder / "hub.sqlite3")
     try:
         bundle = folder / "firstlight-0.1.0-cp311-x86_64.tar.gz"
@@ -195,7 +198,7 @@ def world(folder: Path, *, take_back: bool = False, payloads: bool = False) -> I
             now_ms=clock,
             window_s=300,
         )
-        app = build_app(parts, store.write_beats)
+        app = build_app(parts, write_beats or store.write_beats)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         calling = httpx.AsyncClient(transport=transport, base_url="https://hub.example:8443")
         with (

@@ -1,14 +1,18 @@
 """Beats over the real app: accepted, kept, refused; and what they do to the record."""
 
 import sqlite3
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from firstlight.core.model import Facts, Metrics, MissedBeat, Moment
+from firstlight.errors import StateError
 from firstlight.wire.heartbeat import decode_beat_reply
-from tests.hub.hub_world import BOOT, FACTS, JSON, START_MS, Box, World, refusal
+from firstlight_hub.model import BeatRow
+from tests.hub.hub_world import BOOT, FACTS, JSON, START_MS, Box, World, refusal, world
 
 
 def history(hub: World) -> list[tuple[object, ...]]:
@@ -162,3 +166,16 @@ def test_old_beats_are_pruned_in_small_steps(hub: World, box: Box) -> None:
     assert hub.parts.beats.prune(2) is False
     assert [row[0] for row in history(hub)] == [4]
     assert hub.device(device_id)["status"] == "online"
+
+
+def test_disk_that_fails_is_503_with_a_time_to_wait(tmp_path: Path, box: Box) -> None:
+    """A beat that could not be stored is no yes: 503, Retry-After, and the agent's word for a busy hub."""
+
+    def full(rows: Sequence[BeatRow]) -> frozenset[int]:
+        raise StateError("database_unusable", "The disk is full.")
+
+    with world(tmp_path, write_beats=full) as hub:
+        device_id, key = hub.enrolled(box)
+        answer = hub.beat(device_id, key, box.beat_body())
+        assert refusal(answer) == (503, "hub_busy")
+        assert answer.headers["retry-after"] == "10"

@@ -64,6 +64,15 @@ def test_cut_init_is_simply_repeated(folder: Path, capsys: pytest.CaptureFixture
     assert len(listed.splitlines()) == 1
 
 
+def test_folder_with_other_things_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A home or project named by mistake is refused, its rights and files stay."""
+    (tmp_path / "thesis.txt").write_text("years of work")
+    before = tmp_path.stat().st_mode
+    status, _, errors = run(capsys, "init", "--dir", tmp_path)
+    assert (status, "[folder_taken]" in errors) == (2, True)
+    assert ([path.name for path in tmp_path.iterdir()], tmp_path.stat().st_mode) == (["thesis.txt"], before)
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [

@@ -24,7 +24,7 @@ def test_create_answers_ids_and_an_install_command(hub: World) -> None:
     assert body["installIdExpiresAt"] == "2027-01-16T08:00:00.000Z"
     assert body["installCommand"] == (
         f"s=$(curl -sSk --pinnedpubkey 'sha256//{'A' * 43}=' "
-        f"'https://hub.example:8443/devices/v2/{body['installId']}/install.sh') && sudo sh -c \"$s\""
+        f"'https://hub.example:8443/devices/v2/{body['installId']}/install.sh') && printf '%s\\n' \"$s\" | sudo sh"
     )
     assert "offlineProvisioningQrPayload" not in body
 

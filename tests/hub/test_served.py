@@ -95,6 +95,22 @@ def test_answered_redeem_survives_kill_9(hub: Served, folder: Path) -> None:
         assert again.beat(device_id, first["key"], box.beat_body()) == 200
 
 
+def test_kill_9_in_the_middle_of_redeeming_is_all_or_nothing(hub: Served, folder: Path) -> None:
+    """Killed while it redeems, the hub has the registration or has not; asked again, the same key gets it."""
+    device_id, install_id, _ = hub.create()
+    box = Box()
+    with ThreadPoolExecutor(1) as threads:
+        asking = threads.submit(hub.redeem, install_id, box)
+        hub.kill()
+        asking.exception(PATIENCE_S)
+    with Served(folder, hub.key) as again:
+        answer = again.redeem(install_id, box)
+        assert answer.status_code in (200, 201)
+        assert answer.json()["deviceId"] == device_id
+        assert again.beat(device_id, answer.json()["key"], box.beat_body()) == 200
+        assert again.redeem(install_id, Box()).status_code == 409
+
+
 def test_stop_is_prompt_and_clean(hub: Served) -> None:
     """SIGTERM ends the hub with 0 while a connection is kept alive; what was answered is on disk, hub.json is gone."""
     device_id, install_id, _ = hub.create()
@@ -121,7 +137,7 @@ def test_redeems_at_once_over_sockets_make_one_registration(hub: Served) -> None
 def test_install_command_runs_the_script_only_from_the_pinned_key(hub: Served) -> None:
     """With the right pin the script runs; with a wrong one curl ends with 90 and nothing runs."""
     *_, line = hub.create()
-    rehearsed = line.replace('sudo sh -c "$s"', 'printf %s "$s" | head -n 1')
+    rehearsed = line.replace("| sudo sh", "| head -n 1")
     right = subprocess.run(["sh", "-c", rehearsed], capture_output=True, text=True, env=environment(), check=False)
     assert (right.returncode, right.stdout) == (0, "#!/bin/sh\n")
     pin = str(hub.told["pin"])
@@ -137,7 +153,7 @@ def test_install_command_of_a_spent_install_id_prints_the_reason(hub: Served, tm
     """A refusal is a script as well: pasted, it says why and fails."""
     _, install_id, line = hub.create()
     hub.redeem(install_id, Box())
-    as_user = line.replace('sudo sh -c "$s"', f'sh -c "$s" sh --no-service --prefix {tmp_path / "prefix"}')
+    as_user = line.replace("| sudo sh", f"| sh -s -- --no-service --prefix {tmp_path / 'prefix'}")
     done = subprocess.run(["sh", "-c", as_user], capture_output=True, text=True, env=environment(), check=False)
     assert done.returncode not in (0, 90)
     assert "Another box redeemed this installId already." in done.stdout + done.stderr

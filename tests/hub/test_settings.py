@@ -39,6 +39,8 @@ def test_settings_left_out_take_their_defaults() -> None:
         ({"hosts": []}, "hosts"),
         ({"hosts": "hub.example"}, "hosts"),
         ({"hosts": ["a b"]}, "'a b'"),
+        ({"hosts": ["a:b"]}, "'a:b'"),
+        ({"hosts": ["fe80::1%eth0"]}, "'fe80::1%eth0'"),
         ({"workspace": {}}, "workspace"),
         ({"workspace": {"a.b": {}}}, "'a.b'"),
         ({"workspace": {"demo": {"feature": []}}}, "workspace.demo"),

@@ -115,17 +115,17 @@ def run(
     env: dict[str, str] | None = None,
     limit_bytes: int | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a script as the printed command does: ``sh -c "$s" sh OPTION...``.
+    """Runs a script as the printed command does, on the shell's standard input: ``sh -s -- OPTION...``.
 
     Args:
         script: the text.
         options: the words after it.
         path: PATH; by default the plain one, with this Python first.
-        shell: what takes ``-c``.
+        shell: what takes ``-s``.
         env: further variables.
         limit_bytes: no file may grow larger, as on a disk that is full.
     """
-    command = [*shell, "-c", script, "sh", *options]
+    command = [*shell, "-s", "--", *options]
     if limit_bytes is not None:
         command = ["prlimit", f"--fsize={limit_bytes}", *command]
     plain = {"PATH": str(path or f"{PYTHON.parent}:/usr/sbin:/usr/bin:/sbin:/bin"), "HOME": "/nonexistent"}
@@ -136,7 +136,7 @@ def run(
         capture_output=True,
         text=True,
         env={**plain, **(env or {})},
-        stdin=subprocess.DEVNULL,
+        input=script,
         timeout=90,
         check=False,
     )

@@ -250,7 +250,8 @@ def test_printed_command_works_and_a_wrong_pin_runs_nothing(hub: Hub, box: Box) 
     install_id = hub.create("pasted").install_id.reveal()
     url = f"{hub.url}/devices/v2/{install_id}/install.sh"
     for pin, wanted in ((f"sha256//{'A' * 43}=", 90), (hub.pin, 0)):
-        line = f"s=$(curl -sSk --pinnedpubkey '{pin}' '{url}') && sh -c \"$s\" sh --no-service --prefix {box.prefix}"
+        line = f"s=$(curl -sSk --pinnedpubkey '{pin}' '{url}') && printf '%s\\n' \"$s\" | sh -s --"
+        line += f" --no-service --prefix {box.prefix}"
         done = subprocess.run(
             ["sh", "-c", line],
             capture_output=True,

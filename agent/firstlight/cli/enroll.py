@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import secrets
+import sys
 
 from firstlight.cli import enrolling, options
 from firstlight.cli.enrolling import Enrolled, Parts
@@ -108,5 +109,6 @@ def _conclude(enrolled: Enrolled, *, as_json: bool) -> None:
     if enrolled.not_beating:
         print(f"Enrolled, but the first heartbeat was not accepted yet: {enrolled.not_beating}")
         print("The agent goes on trying while it runs: firstlight run")
-    elif not enrolled.was_there:
+    elif not enrolled.was_there and sys.stdout.isatty():
+        # The install script says its own next step; a person at a terminal needs to be told.
         print("Enrolled. To stay online, the agent must run: firstlight run")

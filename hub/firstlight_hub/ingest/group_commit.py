@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from firstlight.errors import UnreachableError
+from firstlight.errors import FirstlightError, UnreachableError
 from firstlight_hub.model import BeatRow
 
 GATHER_S = 0.002
@@ -68,7 +68,8 @@ class GroupCommit:
             if done.done():  # whoever waited is gone
                 continue
             if failure:
-                done.set_exception(UnreachableError("hub_busy", f"The beat could not be stored: {failure}"))
+                why = failure.message if isinstance(failure, FirstlightError) else f"{type(failure).__name__}."
+                done.set_exception(UnreachableError("hub_busy", f"The beat could not be stored. {why}"))
             else:
                 done.set_result(position not in refused)
         if self._waiting:

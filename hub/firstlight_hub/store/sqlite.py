@@ -59,8 +59,8 @@ class SqliteStore:
         self._path = path
         self._idle: list[sqlite3.Connection] = []
         self._writer = threading.Lock()  # waiting here is cheaper than SQLite's own polling
-        path.touch(mode=0o600, exist_ok=True)
         try:
+            path.touch(mode=0o600, exist_ok=True)
             connection = self._open()
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
@@ -68,14 +68,18 @@ class SqliteStore:
             except BaseException:
                 connection.close()
                 raise
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise StateError("database_unusable", f"The database {path} cannot be used: {error}.") from None
         self._idle.append(connection)
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=10, isolation_level=None, check_same_thread=False)
-        connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA synchronous = FULL")
+        try:
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     @contextmanager
@@ -131,8 +135,11 @@ class SqliteStore:
     def copy_to(self, path: Path) -> None:
         """As ``Copyable.copy_to``: SQLite's own online backup, in one step."""
         path.touch(mode=0o600)
-        with closing(self._open()) as source, closing(sqlite3.connect(path)) as target:
-            source.backup(target)
+        try:
+            with closing(self._open()) as source, closing(sqlite3.connect(path)) as target:
+                source.backup(target)
+        except sqlite3.Error as error:
+            raise StateError("state_unwritable", f"{path} cannot be written: {error}.") from None
 
     def close(self) -> None:
         """As ``Store.close``."""

@@ -1,0 +1,135 @@
+"""One hub and one network for all system tests, and as many boxes as they ask for."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import pytest
+
+from firstlight.platforms.hub.management import Created
+from firstlight_hub.bundle import own_tag
+from tests.system.box import Box
+from tests.system.hub_site import Desk, HubSite
+from tests.system.namespaces import Network, remove_stale_cgroups
+
+CHECKOUT = Path(__file__).parents[2]
+BOX_PYTHON = "3.11"  # Debian 12
+
+
+class MakeBox(Protocol):
+    """Makes a box and boots it."""
+
+    def __call__(self, *, boot: bool = True, disk_size: str = "2g", binds: dict[Path, str] | None = None) -> Box:
+        """The box, with an address of its own."""
+        ...
+
+
+class Install(Protocol):
+    """Runs the pasted command, exactly as printed."""
+
+    def __call__(self, box: Box | None = None) -> Installed:
+        """On a fresh box, or on the one given."""
+        ...
+
+
+class Installed(NamedTuple):
+    """A box on which the pasted command has run, and how long that took."""
+
+    box: Box
+    device: Created
+    done: subprocess.CompletedProcess[str]
+    took_s: float
+
+
+@pytest.fixture(scope="session")
+def tree() -> Path:
+    """The root file system that all boxes share."""
+    if os.geteuid() != 0:
+        pytest.fail("The system tests boot containers: run them as root.", pytrace=False)
+    remove_stale_cgroups()
+    line = [CHECKOUT / "tests/system/root.sh", CHECKOUT / ".cache/system"]
+    done = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True, timeout=600)
+    return Path(done.stdout.strip())
+
+
+@pytest.fixture(scope="session")
+def network() -> Iterator[Network]:
+    """The network between hub and boxes."""
+    one = Network()
+    yield one
+    one.end()
+
+
+@pytest.fixture(scope="session")
+def bundles() -> list[Path]:
+    """The agent for the boxes' Python, where this hub's own would not fit."""
+    wanted = f"cp{BOX_PYTHON.replace('.', '')}-{platform.machine()}"
+    if own_tag() == wanted:
+        return []
+    output = CHECKOUT / ".cache/system/bundles"
+    line = [str(CHECKOUT / "packaging/bundle.sh"), sys.executable, str(output), f"{BOX_PYTHON}-{platform.machine()}"]
+    subprocess.run(line, check=True, cwd=CHECKOUT, timeout=300)
+    return sorted(output.glob(f"*{wanted}.tar.gz"))
+
+
+@pytest.fixture(scope="session")
+def hub(network: Network, bundles: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubSite]:
+    """The hub. A test that stops it starts it again."""
+    one = HubSite(network, tmp_path_factory.mktemp("hub"), bundles)
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def desk(hub: HubSite) -> Desk:
+    """The operator."""
+    return hub.desk
+
+
+@pytest.fixture(scope="module")
+def make_box(tree: Path, network: Network) -> Iterator[MakeBox]:
+    """Makes boxes, which stay for the tests of one file."""
+    boxes: list[Box] = []
+    # A short name: a socket's has 107 bytes at most.
+    with tempfile.TemporaryDirectory(prefix="fl-") as scratch, ExitStack() as ends:
+
+        def make(*, boot: bool = True, disk_size: str = "2g", binds: dict[Path, str] | None = None) -> Box:
+            name = f"box{len(boxes) + 1}"
+            folder = Path(scratch, name)
+            folder.mkdir()
+            boxes.append(Box(name, tree, folder, network, disk_size, binds))
+            ends.callback(boxes[-1].end)
+            if boot:
+                boxes[-1].boot()
+            return boxes[-1]
+
+        yield make
+
+
+@pytest.fixture(scope="module")
+def install(make_box: MakeBox, hub: HubSite) -> Install:
+    """Runs the pasted command, exactly as printed, on a box (by default a fresh one)."""
+
+    def perform(box: Box | None = None) -> Installed:
+        box = box or make_box()
+        device = hub.desk.create(box.name)
+        started_s = time.monotonic()
+        done = box.sh(device.install_command)
+        return Installed(box, device, done, time.monotonic() - started_s)
+
+    return perform
+
+
+@pytest.fixture(scope="module")
+def installed(install: Install) -> Installed:
+    """A box on which the pasted command has run; tests leave it online."""
+    return install()
