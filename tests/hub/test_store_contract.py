@@ -193,6 +193,17 @@ def test_beats_move_last_heartbeat_forward_only(store: Store) -> None:
     assert (found.facts, found.facts_hash) == (FACTS, "f" * 16)
 
 
+def test_last_heartbeat_of_a_wrong_clock_is_put_right(store: Store) -> None:
+    """A hub whose clock ran years ahead does not show its devices online for years once the clock is right again."""
+    number = bound(store)
+    store.write_beats([beat(number, 10**13, 1)])
+    store.write_beats([beat(number, 10**12, 2)])
+    with store.reading() as view:
+        found = view.device("cam")
+    assert found is not None
+    assert found.last_heartbeat_at_ms == 10**12
+
+
 def test_only_beats_with_the_present_key_count(store: Store) -> None:
     """In a mixed group those with another key or of no device are named by their place, and nothing of them is kept."""
     number = bound(store)

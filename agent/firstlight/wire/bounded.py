@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 MAX_BEAT_BYTES = 16_384
 MAX_REDEEM_BYTES = 16_384
 MAX_REPLY_BYTES = 65_536
 MAX_TEXT = 256
+CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f\ud800-\udfff]")
 
 
 class WireError(ValueError):
@@ -68,7 +70,7 @@ def optional_text(source: dict[str, object], name: str, limit: int = MAX_TEXT) -
         raise WireError(f"{name} is not a text")
     if not 0 < len(value) <= limit:
         raise WireError(f"{name} has {len(value)} characters, 1 to {limit} are allowed")
-    if any((ord(c) < 32 and c != "\n") or 0xD800 <= ord(c) < 0xE000 or ord(c) == 127 for c in value):
+    if CONTROL.search(value):
         raise WireError(f"{name} has control characters")
     return value
 

@@ -92,8 +92,8 @@ class Store(Protocol):
     def write_beats(self, rows: Sequence[BeatRow]) -> frozenset[int]:
         """Writes a group of beats in one transaction, on disk when it returns.
 
-        A beat that is there already (device, boot id, sequence) is not stored twice; ``last_heartbeat`` never goes
-        back.
+        A beat that is there already (device, boot id, sequence) is not stored twice. ``last_heartbeat`` never goes
+        back, unless it is more than a minute ahead: then the hub's clock was wrong, and was put right since.
 
         Returns:
             positions of the rows that were refused: their key is no longer the device's.

@@ -28,8 +28,10 @@ ADD_TOMBSTONE = """INSERT INTO tombstone (workspace, id, key_fingerprint, key_ha
     VALUES (?, ?, ?, ?, ?)"""
 END_INSTALL_IDS = "UPDATE install_id SET revoked_at_ms = coalesce(revoked_at_ms, ?) WHERE device_id = ?"
 END_API_KEYS = "UPDATE api_key SET revoked_at_ms = coalesce(revoked_at_ms, ?) WHERE device_id = ?"
-SEEN = """UPDATE device SET last_heartbeat_at_ms = max(coalesce(last_heartbeat_at_ms, 0), ?), skew_ms = ?,
-    agent_version = ? WHERE number = ? AND key_hash = ?"""
+# Groups may be a moment out of order; more than a minute ahead was the hub's own clock, before it was put right.
+SEEN = """UPDATE device SET last_heartbeat_at_ms = CASE WHEN last_heartbeat_at_ms > ?1 + 60000 THEN ?1
+    ELSE max(coalesce(last_heartbeat_at_ms, 0), ?1) END, skew_ms = ?2, agent_version = ?3
+    WHERE number = ?4 AND key_hash = ?5"""
 FACTS = "UPDATE device SET facts = ?, facts_hash = ? WHERE number = ?"
 HISTORY = """INSERT OR IGNORE INTO beat (device, received_at_ms, boot_id, sequence, monotonic_s, wall_s, load1,
     memory_used, disk_used, temperature_c, late, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
