@@ -26,6 +26,7 @@ from firstlight_hub.api.parts import Parts, Site
 from firstlight_hub.bundle import ensure_bundles
 from firstlight_hub.folder import HubFolder
 from firstlight_hub.notify import notify, watchdog_s
+from firstlight_hub.one_write import OneWriteProtocol
 from firstlight_hub.service.access import Access
 from firstlight_hub.service.beats import Beats
 from firstlight_hub.service.devices import Devices
@@ -138,7 +139,7 @@ def _config(app: Any, settings: Settings, tls_from: HubFolder | None) -> uvicorn
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=OneWriteProtocol,
         ws="none",
         lifespan="on",
         log_config=None,
