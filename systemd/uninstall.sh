@@ -19,11 +19,13 @@ main() {
     act "remove $unit" rm -f "$unit"
     act "let systemd forget it" systemctl daemon-reload
   fi
+  pid=$(running_pid)
+  [ -z "$pid" ] || stop_agent
   if [ "$(readlink "$link" || :)" = "$agent" ]; then act "remove $link" rm -f "$link"; fi
   if [ -n "$state" ] && [ -e "$state" ]; then
     if [ "$purge" = yes ]; then
-      # The service's state directory is a link to where systemd keeps it.
-      act "remove the registration in $state" rm -rf "$(readlink -f "$state")" "$state"
+      act "remove the registration in $state" :
+      [ "$dry_run" = yes ] || purge_state
     else
       printf 'firstlight: the registration stays in %s\n' "$state"
     fi
@@ -34,6 +36,34 @@ main() {
   [ -e "$prefix/var" ] || act "remove $prefix" rm -f "$prefix/.firstlight"
   [ "$dry_run" = yes ] || rmdir "${config%/*}" "$prefix" 2>/dev/null || :
   [ "$dry_run" = yes ] || printf 'firstlight: removed. The hub still lists this device.\n'
+}
+
+purge_state() { # only what the agent makes: the settings may name a folder that others use too
+  real=$(readlink -f "$state") # the service's state directory is a link to where systemd keeps it
+  for each in "$real"/registration*.json* "$real"/device.key* "$real"/attempt.json* "$real"/enrolled.json* \
+    "$real"/facts.json* "$real"/run.json* "$real"/seen.json* "$real"/status.json* "$real"/spool* "$real"/lock \
+    "$real"/running "$real"/retired "$real"/.*.tmp; do
+    rm -rf "$each"
+  done
+  rmdir "$real" 2>/dev/null || printf 'firstlight: %s holds other things; they stay\n' "$real"
+  if [ -L "$state" ] && [ ! -e "$state" ]; then rm -f "$state"; fi
+}
+
+running_pid() { # of the agent of this prefix, started by hand or by something else than systemd; nothing without one
+  found=$("$agent" status --json 2>/dev/null | sed -n 's/.*"pid": \([0-9][0-9]*\).*/\1/p') || :
+  [ -z "$found" ] || ! grep -qF "$prefix/lib/" "/proc/$found/cmdline" 2>/dev/null || printf '%s' "$found"
+}
+
+stop_agent() {
+  act "stop the agent (pid $pid)" :
+  [ "$dry_run" = no ] || return 0
+  kill "$pid" 2>/dev/null || :
+  for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    if [ -z "$(running_pid)" ]; then printf 'firstlight: the agent (pid %s) was stopped\n' "$pid"; return; fi
+    sleep 1
+  done
+  printf 'firstlight: the agent (pid %s) does not end; nothing else was removed.\n  Run: kill -9 %s\n' "$pid" "$pid" >&2
+  exit 1
 }
 
 act() { # WHAT COMMAND...: does it and says so, or only says so

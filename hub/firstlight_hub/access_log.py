@@ -1,4 +1,4 @@
-"""One line for each request, without anything that is a secret: no query, and no installId."""
+"""One line for each request, without anything that is a secret: no query, no key and no installId."""
 
 from __future__ import annotations
 
@@ -7,14 +7,28 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-INSTALL_ID = re.compile(r"^/devices/v2/[^/]+")
+KEY = re.compile(r"flk_.*", re.DOTALL)
+VALUES = re.compile(r"([?&;=])[^/]*")  # a query that was meant, or written with %3F
+LONG = re.compile(r"[A-Za-z0-9_-]{16,}")
+# As the hub makes them: unlike these, its installIds have no "-" and its keys have other letters too.
+DEVICE_ID = re.compile(r"[a-z0-9-]+-[a-km-np-z2-9]{10}")
 ODD = re.compile(r"[^!-~]")
 MAX_PATH = 200
 
 
 def redact(path: str) -> str:
-    """A path as it may be logged: an installId becomes ``***``, odd characters become ``?``."""
-    return ODD.sub("?", INSTALL_ID.sub("/devices/v2/***", path))[:MAX_PATH]
+    """A path as it may be logged, however nearly right it is.
+
+    Whatever could be an installId or a key becomes ``***``: every run of sixteen letters and more that is not a device
+    id, all that follows ``flk_``, every value. Odd characters become ``?``.
+    """
+    bounded = path[: 4 * MAX_PATH]
+    masked = LONG.sub(_mask, VALUES.sub(r"\1***", KEY.sub("flk_***", bounded)))
+    return ODD.sub("?", masked)[:MAX_PATH]
+
+
+def _mask(run: re.Match[str]) -> str:
+    return run[0] if DEVICE_ID.fullmatch(run[0]) else "***"
 
 
 class AccessLog:

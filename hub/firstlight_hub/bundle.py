@@ -33,6 +33,7 @@ from pathlib import Path, PurePosixPath
 import firstlight
 from firstlight.errors import FirstlightError, UsageError
 from firstlight_hub import closure
+from firstlight_hub.shelf import Shelf, sha256
 
 FORMAT = "1"  # grows when the layout does: bundles of an older layout are made anew
 AGENT = "firstlight"
@@ -69,14 +70,14 @@ def own_tag() -> str:
     return f"cp{number}-{machine}" + ("-musl" if libc == "musl" else "")
 
 
-def ensure_bundles(directory: Path) -> dict[str, str]:
+def ensure_bundles(directory: Path) -> Shelf:
     """Makes this machine's own bundle if it is missing or stale; finds the others.
 
     Args:
         directory: where bundles lie; made if missing.
 
     Returns:
-        name -> SHA-256 in hex, of every valid bundle of this version.
+        what the hub may hand out: every valid bundle of this version.
 
     Raises:
         BundleError, RequirementError: what is installed does not make a bundle.
@@ -86,22 +87,21 @@ def ensure_bundles(directory: Path) -> dict[str, str]:
     own = directory / f"{AGENT}-{firstlight.__version__}-{own_tag()}.tar.gz"
     if sys.platform == "linux":  # a hub on another system hands out what was put into the directory
         _ensure_own(own)
-    found = sorted(directory.glob(f"{AGENT}-{firstlight.__version__}-cp*-*.tar.gz"))
-    return {path.name: _sha256(path) for path in found if path == own or is_whole(path)}
+    return Shelf(directory, trusted=own)
 
 
 def _ensure_own(own: Path) -> None:
     stamp = own.with_name(f".{own.name}.inputs")
     files = _installed_files()
     made_from = _inputs_digest(files)
-    if own.exists() and stamp.exists() and stamp.read_text("ascii") == f"{made_from} {_sha256(own)}\n":
+    if own.exists() and stamp.exists() and stamp.read_text("ascii") == f"{made_from} {sha256(own)}\n":
         return
     with tempfile.TemporaryDirectory() as stage:
         for name, path in files.items():
             _put(Path(stage), name, path.read_bytes())
         _byte_compile(Path(stage))
         _pack(Path(stage), own)
-    _write_whole(stamp, f"{made_from} {_sha256(own)}\n".encode("ascii"))
+    _write_whole(stamp, f"{made_from} {sha256(own)}\n".encode("ascii"))
 
 
 def build_bundle(wheels: Sequence[Path], tag: str, output: Path) -> Path:
@@ -139,19 +139,6 @@ def build_bundle(wheels: Sequence[Path], tag: str, output: Path) -> Path:
         bundle = output / f"{AGENT}-{firstlight.__version__}-{tag}.tar.gz"
         _pack(place, bundle)
     return bundle
-
-
-def is_whole(bundle: Path) -> bool:
-    """Whether a file is a complete bundle: it reads to its end and holds the agent, nothing that reaches outside."""
-    try:
-        with tarfile.open(bundle, "r:gz") as archive:
-            members = archive.getmembers()
-    except (OSError, EOFError, tarfile.TarError, zlib.error):
-        return False
-    return any(member.name == "lib/firstlight/__init__.py" for member in members) and all(
-        member.isfile() and member.name.startswith(("lib/", "share/")) and ".." not in member.name.split("/")
-        for member in members
-    )
 
 
 # ---- what goes in --------------------------------------------------------------------------------------------------
@@ -324,14 +311,6 @@ def _write_whole(path: Path, content: bytes) -> None:
     beside.replace(path)
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
 # ---- the command ---------------------------------------------------------------------------------------------------
 
 
@@ -347,11 +326,11 @@ def main(words: Iterable[str] | None = None) -> int:
         made.error("--wheels and --python go together")
     try:
         if typed.wheels is None:
-            found = ensure_bundles(typed.output)
+            found = ensure_bundles(typed.output).offered()
         else:
             tag = f"cp{typed.python.replace('.', '')}-{typed.arch}"
             bundle = build_bundle(sorted(typed.wheels.glob("*.whl")), tag, typed.output)
-            found = {bundle.name: _sha256(bundle)}
+            found = {bundle.name: sha256(bundle)}
     except FirstlightError as error:
         sys.stderr.write(f"could not make the bundle:\n  {error}\n  {error.hint}\n")
         return error.exit_status

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
 import shutil
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TypeVar
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from firstlight.errors import FirstlightError, StateError, UsageError
 from firstlight_hub import settings as settings_room
@@ -22,6 +25,11 @@ from firstlight_hub.store.sqlite import SqliteStore
 
 KEPT = ("hub.toml", "ca.pem", "ca.key", "server.pem", "server.key", "secret")
 DATABASE = "hub.sqlite3"
+UNFINISHED = ".init-unfinished"
+SECRET_BYTES = 32
+PACKED = (".zip", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z")  # names that promise what a backup is not
+
+T = TypeVar("T")
 
 
 class NoHubError(FirstlightError):
@@ -76,13 +84,14 @@ class HubFolder:
             self._check_free()
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.path.chmod(0o700)
+            write_private(self.path / UNFINISHED, b"")
             for leftover in self.path.glob(f"{DATABASE}*"):
                 leftover.unlink()
             write_private(self.path / "ca.key", tls.key_pem(ca_key))
             write_private(self.path / "ca.pem", tls.certificate_pem(ca))
             write_private(self.server_key, tls.key_pem(server_key))
             write_private(self.server_certificate, tls.certificate_pem(leaf))
-            write_private(self.path / "secret", secrets.token_bytes(32))
+            write_private(self.path / "secret", secrets.token_bytes(SECRET_BYTES))
             SqliteStore(self.database).close()
         except OSError as error:
             raise StateError("state_unwritable", f"{self.path} cannot be written: {error.strerror}.") from None
@@ -91,13 +100,14 @@ class HubFolder:
         names = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
         if "hub.toml" in names:
             raise UsageError("hub_exists", f"There is a hub in {self.path} already; nothing was changed.")
-        # What a cut attempt left may be replaced; a home or a project that was named by mistake may not.
-        if strange := sorted(name for name in names if not name.lstrip(".").startswith((*KEPT, DATABASE))):
-            raise UsageError("folder_taken", f"{self.path} holds other things, such as {strange[0]}.")
+        # Only what a cut attempt of our own left may be replaced: other keys may have the same names as ours.
+        if names and UNFINISHED not in names:
+            raise UsageError("folder_taken", f"{self.path} holds other things, such as {sorted(names)[0]}.")
 
     def finish(self, hosts: tuple[str, ...], port: int, workspace: str) -> None:
         """Writes ``hub.toml``: from now on this is a hub."""
         write_private(self.path / "hub.toml", settings_room.template(hosts, port, workspace).encode())
+        (self.path / UNFINISHED).unlink(missing_ok=True)
 
     def settings(self) -> Settings:
         """What ``hub.toml`` says. Raises NoHubError, or as ``settings.load``."""
@@ -112,16 +122,42 @@ class HubFolder:
         return SqliteStore(self.database)
 
     def secret(self) -> bytes:
-        """The 32 bytes that device keys are derived from."""
-        return self._read("secret")
+        """The 32 bytes that device keys are derived from. Raises StateError ``hub_damaged``."""
+        found = self._read("secret")
+        if len(found) != SECRET_BYTES:
+            raise _damaged(self.path / "secret", f"has {len(found)} bytes instead of {SECRET_BYTES}")
+        return found
 
     def ca_pem(self) -> str:
-        """The hub's own CA."""
-        return self._read("ca.pem").decode("ascii")
+        """The hub's own CA. Raises StateError ``hub_damaged``."""
+        return tls.certificate_pem(self._parsed("ca.pem", x509.load_pem_x509_certificate)).decode("ascii")
 
     def pin(self) -> str:
-        """The pin of the server's key; it stays when the certificate is renewed."""
-        return tls.pin(tls.read_key(self._read("server.key")).public_key())
+        """The pin of the server's key; it stays when the certificate is renewed. Raises StateError ``hub_damaged``."""
+        return tls.pin(self._parsed("server.key", tls.read_key).public_key())
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[None]:
+        """Keeps this hub for one serving process; the kernel lets go of it however that process ends.
+
+        Raises:
+            StateError: ``hub_served``: another process serves it; ``state_unwritable``.
+        """
+        path = self.path / "serve.lock"
+        try:
+            # Unbuffered: the lock lives as long as this descriptor, and the number is there for the next one to read.
+            file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
+        except OSError as error:
+            raise StateError("state_unwritable", f"{path} cannot be written: {error.strerror}.") from None
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pid = file.read(20).decode("ascii", "replace").strip()
+                raise StateError("hub_served", f"This hub is served already (pid {pid or 'unknown'}).") from None
+            file.truncate(0)
+            file.write(b"%d\n" % os.getpid())
+            yield
 
     def renew_certificate(self, hosts: Sequence[str], now: datetime) -> bool:
         """Issues a new server certificate for the same key where the present one does not fit any more.
@@ -132,16 +168,19 @@ class HubFolder:
 
         Returns:
             whether a new one was issued.
+
+        Raises:
+            StateError: ``hub_damaged``.
         """
-        key = tls.read_key(self._read("server.key"))
+        key = self._parsed("server.key", tls.read_key)
         try:
             leaf = x509.load_pem_x509_certificate(self._read("server.pem"))
             if leaf.public_key() == key.public_key() and tls.leaf_fits(leaf, hosts, now):
                 return False
         except (StateError, ValueError, x509.ExtensionNotFound):
             pass  # lost or damaged: the key is what counts
-        ca = x509.load_pem_x509_certificate(self._read("ca.pem"))
-        fresh = tls.make_leaf(ca, tls.read_key(self._read("ca.key")), key.public_key(), hosts, now)
+        ca = self._parsed("ca.pem", x509.load_pem_x509_certificate)
+        fresh = tls.make_leaf(ca, self._parsed("ca.key", tls.read_key), key.public_key(), hosts, now)
         write_private(self.server_certificate, tls.certificate_pem(fresh))
         return True
 
@@ -157,19 +196,23 @@ class HubFolder:
         The hub may serve meanwhile.
 
         Raises:
-            UsageError: ``backup_exists``.
+            UsageError: ``backup_exists``, ``backup_format``.
             NoHubError: ``hub_missing``.
-            StateError: ``state_unwritable``.
+            StateError: ``state_unwritable``, ``hub_damaged``.
         """
         self.settings()
+        if target.exists():  # first: "." and "/" have no name to go on with
+            raise UsageError("backup_exists", f"{target} is there already.")
+        if target.suffix.lower() in PACKED:
+            raise UsageError("backup_format", f"{target.name} is named like a packed file, which a backup is not.")
         partial = target.with_name(target.name + ".partial")
-        if target.exists() or partial.exists():
-            raise UsageError("backup_exists", f"{target if target.exists() else partial} is there already.")
+        if partial.exists():
+            raise UsageError("backup_exists", f"{partial} is there already.")
         try:
             partial.mkdir(mode=0o700)
             try:
                 self._copy_into(partial)
-                if target.suffix == ".tar":
+                if target.suffix.lower() == ".tar":
                     _pack(partial, target)
                 else:
                     partial.rename(target)
@@ -191,7 +234,21 @@ class HubFolder:
         try:
             return (self.path / name).read_bytes()
         except OSError as error:
-            raise StateError("state_corrupt", f"{self.path / name} cannot be read: {error.strerror}.") from None
+            raise _damaged(self.path / name, f"cannot be read: {error.strerror}", error) from None
+
+    def _parsed(self, name: str, parse: Callable[[bytes], T]) -> T:
+        content = self._read(name)
+        try:
+            return parse(content)
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            raise _damaged(self.path / name, "is damaged") from None
+
+
+def _damaged(path: Path, how: str, why: OSError | None = None) -> StateError:
+    hint = "Restore this file from a backup; without it device keys cannot be derived." if path.name == "secret" else ""
+    if isinstance(why, PermissionError):
+        hint = "Run the command as the user who owns the hub's folder and every file in it."
+    return StateError("hub_damaged", f"{path} {how}.", hint)
 
 
 def write_private(path: Path, content: bytes) -> None:

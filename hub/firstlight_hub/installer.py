@@ -35,7 +35,7 @@ def render_install_script(
         hub_url: where the box reaches this hub, without a slash at the end.
         pin: ``sha256//BASE64`` of the hub's key (several: with commas), None to trust ``ca_pem`` or the box's store.
         ca_pem: the hub's own CA in PEM, "" without one; only used where there is no pin.
-        bundles: bundle file name -> SHA-256 in hex, as ``ensure_bundles`` returns.
+        bundles: bundle file name -> SHA-256 in hex, as ``Shelf.offered`` returns.
         agent_version: the version whose bundles are offered.
         refusal: why the installId is no good, and the next step: one sentence each; None if it is good.
 

@@ -20,8 +20,8 @@ NOT_SLUG = re.compile(r"[^a-z0-9]+")
 class Refusal(RefusedError):
     """A named no of the hub; ``key_fingerprint`` stands in the answer where it is about one device key."""
 
-    def __init__(self, code: str, message: str, key_fingerprint: str = "") -> None:
-        super().__init__(code, message)
+    def __init__(self, code: str, message: str, key_fingerprint: str = "", hint: str = "") -> None:
+        super().__init__(code, message, hint)
         self.key_fingerprint = key_fingerprint
 
 
@@ -40,6 +40,7 @@ class Device(NamedTuple):
         created_at_ms: when it was created.
         key_fingerprint: ``sha256:`` + hex of its public key, or None before it was redeemed.
         key_hash: SHA-256 of its device key, or None.
+        key_generation: 1 for the first key, one more for each that replaced another; 0 before there was one.
         last_heartbeat_at_ms: by the hub's clock, or None before the first beat.
         skew_ms: hub's clock minus the device's at the last beat, or None.
         agent_version: as the agent reported it, or None.
@@ -58,6 +59,7 @@ class Device(NamedTuple):
     created_at_ms: int
     key_fingerprint: str | None = None
     key_hash: bytes | None = None
+    key_generation: int = 0
     last_heartbeat_at_ms: int | None = None
     skew_ms: int | None = None
     agent_version: str | None = None

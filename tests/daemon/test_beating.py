@@ -256,7 +256,7 @@ def test_two_agents_do_not_share_one_registration(server: PlatformServer, make_b
     server.wait_beats(1)
     second = run_to_its_end(START, f"{box.store.path}/run.json")
 
-    assert second.returncode == 74 and "[state_locked]" in second.stderr
+    assert second.returncode == 74 and f"(pid {box.pid}). [agent_running]" in second.stderr
     assert box.process is not None and box.process.poll() is None
 
 

@@ -86,6 +86,7 @@ def enroll_until_killed(state_dir: str, install_id: str, hub: str, pin: str, fus
             caller=Fused(caller, fuse),
             open_session=open_session,
             clock=SystemClock(),
+            saw_time=store.save_seen,
             chance=random.random,
             tell=lambda line: None,
             patience_s=30,

@@ -37,7 +37,7 @@ def firstlight(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
         (("enroll", "a" * 20, "--pin", "sha256//short", *HUB), 65, "pin_malformed"),
         (("enroll", "a" * 20, "--ca-file", "/etc/hostname", *HUB), 65, "ca_malformed"),
         (("enroll", "a" * 20, "--ca-file", "/no/such/file", *HUB), 2, "settings_unreadable"),
-        (("enroll", "@/no/such/file", *HUB), 65, "install_id_malformed"),
+        (("enroll", "@/no/such/file", *HUB), 65, "source_unreadable"),
         (("enroll", "-", *HUB), 65, "install_id_malformed"),
         (("status", "--config", "/no/such/file"), 2, "settings_unreadable"),
         (("run", "--state-dir", "/proc/firstlight"), 78, "not_enrolled"),
@@ -135,3 +135,93 @@ def test_enroll_as_json(hub: Hub, make_box: MakeBox) -> None:
     found = json.loads(box.enroll(created.install_id.reveal(), "--json").stdout)
 
     assert (found["deviceId"], found["wasThere"], found["notBeating"]) == (created.device_id, False, None)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("enroll", "a" * 20, "--ca-file", "/no/such/file", *HUB),
+        ("device", "list", *HUB, "--workspace", "w", "--key-file", "/no/such/file"),
+        ("status", "--config", "/no/such/file"),
+        ("enroll", "@/no/such/file", *HUB),
+    ],
+)
+def test_a_file_that_is_not_there_is_a_matter_of_its_path(words: tuple[str, ...]) -> None:
+    """Whoever mistyped a file's name is told to look at the path, not to become another user."""
+    hint = firstlight(*words).stderr.rstrip().splitlines()[-1]
+
+    assert hint.startswith("  Check the path"), hint
+
+
+def test_a_verb_that_gives_up_says_who_tries_again(hub: Hub, make_box: MakeBox) -> None:
+    """No agent tries again for a person: the hint says to run the command again; the daemon's own hints stay."""
+    for words in (("enroll", "a" * 20, "--patience", "0"), ("device", "list", "--workspace", "w", "--key-file", "KEY")):
+        box = make_box(hub)
+        key = [str(hub.key_file) if word == "KEY" else word for word in words]
+        refused = box.cli(*key, "--hub", "http://127.0.0.1:9", check=False)
+        cut = box.cli(*key, "--hub", hub.url.replace("https://", "http://"), check=False)
+
+        assert "[connect_refused]" in refused.stderr and "run the command again" in refused.stderr
+        assert "The agent tries again" not in refused.stderr + cut.stderr
+        assert f"use {hub.url}." in cut.stderr
+
+
+def test_a_hub_without_its_pin_is_asked_for(hub: Hub, make_box: MakeBox) -> None:
+    """With neither pin nor CA file the next step is to give one; there is no talk of the hub's CA."""
+    done = make_box(hub).cli("enroll", "a" * 20, "--hub", hub.url, "--patience", "0", check=False)
+
+    assert done.returncode == 69
+    assert "[tls_untrusted]" in done.stderr and "--pin" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("enroll", "a" * 20, "--json", "--hub", "http://127.0.0.1:9", "--patience", "0", "--state-dir", "DIR"), 69),
+        (("enroll", "short", "--json", *HUB), 65),
+        (("status", "--json", "--config", "/no/such/file"), 2),
+        (("device", "list", "--json", *HUB), 2),
+        (("facts", "--json", "--what"), 2),
+    ],
+)
+def test_json_of_what_went_wrong(words: tuple[str, ...], code: int, tmp_path: object) -> None:
+    """With --json a program reads the error from standard output; the person still reads it from standard error."""
+    done = firstlight(*[str(tmp_path) if word == "DIR" else word for word in words])
+    found = json.loads(done.stdout)["error"]
+
+    assert done.returncode == code
+    assert f"{found['message']} [{found['code']}]" in done.stderr
+    assert found["hint"] in done.stderr and found["hint"]
+
+
+def test_headings_claim_no_more_than_was_tried(hub: Hub) -> None:
+    """A desk error names the act; what was not tried for want of a word is headed by the command alone."""
+    desk = ("--hub", hub.url, "--pin", hub.pin, "--workspace", "demo", "--key-file", str(hub.key_file))
+    missing = firstlight("device", "show", "no-such-device", *desk).stderr
+    wordless = firstlight("device", "create").stderr
+
+    assert missing.startswith("firstlight: could not show the device:")
+    assert "(not_found)" not in missing and "[not_found]" in missing
+    assert wordless.startswith("firstlight device create: ") and "could not" not in wordless
+
+
+def test_next_steps_can_be_typed_as_they_stand(hub: Hub, make_box: MakeBox) -> None:
+    """Where this program is not what the PATH calls firstlight, next steps give its path."""
+    box = make_box(hub)
+    box.env["PATH"] = "/usr/bin:/bin"
+    away = box.cli("run", check=False).stderr
+    (box.state_dir.parent / "firstlight").symlink_to(BIN / "firstlight")
+    box.env["PATH"] = f"{box.state_dir.parent}:/usr/bin:/bin"
+    linked = box.cli("run", check=False).stderr
+
+    assert f"'{BIN / 'firstlight'} enroll'" in away
+    assert "'firstlight enroll'" in linked
+
+
+def test_offline_without_a_payload_is_said(hub: Hub) -> None:
+    """The operator who asks for offline mode is told when the platform made no payload for it."""
+    desk = ("--hub", hub.url, "--pin", hub.pin, "--workspace", "demo", "--key-file", str(hub.key_file))
+    done = firstlight("device", "create", "Offline box", "--type", "ai1", "--offline", *desk)
+
+    assert done.returncode == 0, done.stderr
+    assert "The platform gave no offline payload." in done.stdout or "QR payload" in done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -29,6 +30,7 @@ from firstlight_hub.service.access import Access
 from firstlight_hub.service.beats import Beats
 from firstlight_hub.service.devices import Devices
 from firstlight_hub.service.enrolling import Enrolling
+from firstlight_hub.shelf import Shelf
 from firstlight_hub.store.sqlite import SqliteStore
 
 WORKSPACES = {
@@ -187,14 +189,14 @@ def world(
     clock, store = TurnedClock(), SqliteStore(folder / "hub.sqlite3")
     try:
         bundle = folder / "firstlight-0.1.0-cp311-x86_64.tar.gz"
-        bundle.write_bytes(b"packed")
-        sums = {bundle.name: hashlib.sha256(b"packed").hexdigest()}
+        with tarfile.open(bundle, "w:gz") as archive:
+            archive.addfile(tarfile.TarInfo("lib/firstlight/__init__.py"))
         parts = Parts(
             devices=Devices(store, clock, WORKSPACES, 86_400, FixedPayloads() if payloads else None),
             access=Access(store, clock, WORKSPACES),
             enrolling=Enrolling(store, clock, b"s" * 32, take_back),
             beats=Beats(store, clock, 60, 7),
-            site=Site("https://hub.example:8443", "sha256//" + "A" * 43 + "=", "CA PEM\n", folder, sums),
+            site=Site("https://hub.example:8443", "sha256//" + "A" * 43 + "=", "CA PEM\n", Shelf(folder)),
             now_ms=clock,
             window_s=300,
         )

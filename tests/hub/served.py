@@ -58,13 +58,16 @@ class Served:
         folder: made by ``make``.
         key: the operator's key.
         words: further arguments of ``serve``.
+        files: how many file descriptors the process may have, or None for what is usual.
     """
 
-    def __init__(self, folder: Path, key: str, *words: str) -> None:
+    def __init__(self, folder: Path, key: str, *words: str, files: int | None = None) -> None:
         self.folder = folder
         self.key = key
         reading, writing = os.pipe()
         line = [sys.executable, "-m", "firstlight_hub", "serve", "--dir", str(folder), "--host", "127.0.0.1"]
+        if files is not None:
+            line = ["sh", "-c", 'ulimit -n "$0" && exec "$@"', str(files), *line]
         self.process = subprocess.Popen(
             [*line, "--ready-fd", str(writing), *words],
             stdout=subprocess.PIPE,

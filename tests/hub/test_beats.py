@@ -1,17 +1,24 @@
 """Beats over the real app: accepted, kept, refused; and what they do to the record."""
 
+import asyncio
 import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any, NoReturn
 
+import httpx
 import pytest
 
 from firstlight.core.model import Facts, Metrics, MissedBeat, Moment
 from firstlight.errors import StateError
 from firstlight.wire.heartbeat import decode_beat_reply
+from firstlight_hub.ingest.group_commit import GroupCommit
+from firstlight_hub.ingest.http_ingest import HeartbeatEndpoint
 from firstlight_hub.model import BeatRow
+from firstlight_hub.service.beats import Beats
+from firstlight_hub.store.sqlite import SqliteStore
 from tests.hub.hub_world import BOOT, FACTS, JSON, START_MS, Box, World, refusal, world
 
 
@@ -179,3 +186,33 @@ def test_disk_that_fails_is_503_with_a_time_to_wait(tmp_path: Path, box: Box) ->
         answer = hub.beat(device_id, key, box.beat_body())
         assert refusal(answer) == (503, "hub_busy")
         assert answer.headers["retry-after"] == "10"
+
+
+def test_fault_is_a_plain_sentence_to_the_device(caplog: pytest.LogCaptureFixture) -> None:
+    """What nobody foresaw is answered 500 in the contract's form; what it was stands in the log only."""
+
+    class Faulty(SqliteStore):
+        """A store with a mistake in it."""
+
+        def __init__(self) -> None:
+            pass
+
+        def reading(self) -> NoReturn:
+            raise ZeroDivisionError("hush")
+
+    async def beat() -> httpx.Response:
+        store = Faulty()
+        endpoint = HeartbeatEndpoint(Beats(store, lambda: START_MS, 60, 7), GroupCommit(store.write_beats))
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            assert HeartbeatEndpoint.takes(scope)
+            await endpoint(scope, receive, send)
+
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="https://hub.example") as client:
+            headers = {**JSON, "Authorization": "Bearer key"}
+            return await client.post("/demo/devices/v2/cam/heartbeat", content=b"{}", headers=headers)
+
+    answer = asyncio.run(beat())
+    assert refusal(answer) == (500, "internal")
+    assert "hush" not in answer.text
+    assert "ZeroDivisionError" in caplog.text

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import tarfile
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -57,11 +59,17 @@ def test_second_init_changes_nothing(folder: Path, capsys: pytest.CaptureFixture
 
 
 def test_cut_init_is_simply_repeated(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Without hub.toml, which comes last, the folder is no hub yet: init makes it anew."""
+    """What an init that was cut left behind is made anew; a hub whose hub.toml is away is not touched."""
     (folder / "hub.toml").unlink()
+    secret = (folder / "secret").read_bytes()
+    status, _, errors = run(capsys, "init", "--dir", folder, "--host", "hub.example")
+    assert (status, "[folder_taken]" in errors) == (2, True)
+    assert (folder / "secret").read_bytes() == secret
+
+    (folder / ".init-unfinished").touch()
     assert run(capsys, "init", "--dir", folder, "--host", "hub.example")[0] == 0
     listed = run(capsys, "key", "list", "--dir", folder)[1]
-    assert len(listed.splitlines()) == 1
+    assert len(listed.splitlines()) == 2
 
 
 def test_folder_with_other_things_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,19 +114,108 @@ def test_keys_are_made_listed_and_revoked(folder: Path, capsys: pytest.CaptureFi
     output = run(capsys, "key", "create", *words)[1]
     handle, key = output.split()[1], output.split()[-1]
     listed = run(capsys, "key", "list", "--dir", folder)[1]
-    assert f"{handle}  demo  device:read  -  valid  grafana\n" in listed
-    assert "made by init" in listed
+    assert listed.splitlines()[0].split() == ["HANDLE", "WORKSPACE", "SCOPES", "DEVICE", "CREATED", "STATE", "LABEL"]
+    created = rf"{datetime.now(timezone.utc).year}-\d\d-\d\dT[0-9:.]+Z"
+    assert re.search(rf"(?m)^{handle}  demo +device:read +- +{created} +valid +grafana$", listed)
+    assert re.search(rf"demo +all +- +{created} +valid +made by init\n", listed)
+    assert (
+        len({line.index(word) for line, word in zip(listed.splitlines(), ("STATE", "valid", "valid"), strict=True)})
+        == 1
+    )
     assert key not in listed
     assert run(capsys, "key", "revoke", "--dir", folder, handle)[0] == 0
-    assert f"{handle}  demo  device:read  -  revoked " in run(capsys, "key", "list", "--dir", folder)[1]
-    assert "[not_found]" in run(capsys, "key", "revoke", "--dir", folder, "000000000000")[2]
+    listed = run(capsys, "key", "list", "--dir", folder)[1]
+    assert re.search(rf"(?m)^{handle} .* revoked {created} +grafana$", listed)
+    errors = run(capsys, "key", "revoke", "--dir", folder, "000000000000")[2]
+    assert errors.endswith("There is no key 000000000000. [not_found]\n  See: firstlight-hub key list\n")
 
 
-def test_key_for_nothing_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A key needs a workspace of hub.toml, and a device that exists."""
-    for words in (("--workspace", "nowhere"), ("--device", "nobody")):
-        status, _, errors = run(capsys, "key", "create", "--dir", folder, *words)
-        assert (status, "[not_found]" in errors) == (78, True)
+def test_key_without_a_label_has_a_dash(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every column of the list has something in it."""
+    run(capsys, "key", "create", "--dir", folder)
+    assert run(capsys, "key", "list", "--dir", folder)[1].splitlines()[2].split()[-2:] == ["valid", "-"]
+
+
+@pytest.mark.parametrize(
+    ("words", "next_step"),
+    [
+        (("--workspace", "nowhere"), "Add [workspace.nowhere] to hub.toml and restart the hub."),
+        (("--device", "nobody"), "Check workspace and device id."),
+    ],
+)
+def test_key_for_nothing_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, str], next_step: str
+) -> None:
+    """A key needs a workspace of hub.toml, and a device that exists; no key file is left."""
+    key_file = folder.parent / "other"
+    status, _, errors = run(capsys, "key", "create", "--dir", folder, "--key-file", key_file, *words)
+    assert (status, "[not_found]" in errors, errors.splitlines()[-1]) == (78, True, f"  {next_step}")
+    assert not key_file.exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling link"])
+def test_key_file_is_never_written_over(folder: Path, capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    """A key file that is there stays as it is, and no key and no hub is made."""
+    taken = folder.parent / "taken"
+    if kind == "file":
+        taken.write_text("the operator's only copy")
+    else:
+        taken.symlink_to("nowhere")
+    before = run(capsys, "key", "list", "--dir", folder)[1]
+    other = folder.parent / "other"
+    for words in (("key", "create", "--dir", folder), ("init", "--dir", other)):
+        status, output, errors = run(capsys, *words, "--key-file", taken)
+        assert (status, output, f"{taken} is there already" in errors) == (2, "", True)
+        assert "[key_file_exists]" in errors
+    assert taken.read_text() == "the operator's only copy" if kind == "file" else taken.is_symlink()
+    assert run(capsys, "key", "list", "--dir", folder)[1] == before
+    assert not other.exists()
+
+
+def test_key_file_that_cannot_be_made_makes_no_key(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A key that could not be handed out is not made."""
+    before = run(capsys, "key", "list", "--dir", folder)[1]
+    words = ("--dir", folder, "--key-file", folder.parent / "missing" / "key")
+    status, _, errors = run(capsys, "key", "create", *words)
+    assert (status, "[state_unwritable]" in errors) == (74, True)
+    assert run(capsys, "key", "list", "--dir", folder)[1] == before
+
+
+def test_key_file_may_be_in_the_new_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The folder is made first, so a key file may be inside it."""
+    assert run(capsys, "init", "--dir", tmp_path / "hub", "--key-file", tmp_path / "hub" / "operator.key")[0] == 0
+    path = tmp_path / "hub" / "operator.key"
+    assert (path.read_text()[:4], stat.S_IMODE(path.stat().st_mode)) == ("flk_", 0o600)
+
+
+@pytest.mark.parametrize(
+    ("words", "program"),
+    [
+        ((), "firstlight-hub"),
+        (("fly",), "firstlight-hub"),
+        (("serve",), "firstlight-hub serve"),
+        (("serve", "--dir", "x", "--port", "many"), "firstlight-hub serve"),
+        (("key", "create", "--dir", "x", "--scope", "all"), "firstlight-hub key create"),
+        (("serve", "--dir", "x", "--nonsense"), "firstlight-hub"),
+    ],
+)
+def test_what_cannot_be_understood_is_said_as_every_error(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], program: str
+) -> None:
+    """A wrong word: one sentence with its code, where to look, exit status 2."""
+    status, output, errors = run(capsys, *words)
+    assert (status, output) == (2, "")
+    sentence, hint = errors.splitlines()
+    assert re.fullmatch(r"firstlight-hub: [A-Z].*\. \[usage\]", sentence)
+    assert hint == f"  Run: {program} --help"
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz", "a.TGZ", "a.tar.xz"])
+def test_backup_is_not_named_like_what_it_is_not(folder: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """A name that promises another kind of archive is refused; nothing is made."""
+    status, _, errors = run(capsys, "backup", "--dir", folder, folder.parent / name)
+    assert (status, f"{name} is named like" in errors, "[backup_format]" in errors) == (2, True, True)
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["hub", "key"]
 
 
 def test_backup_has_everything_and_overwrites_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,7 +232,7 @@ def test_backup_has_everything_and_overwrites_nothing(folder: Path, capsys: pyte
     with tarfile.open(packed) as archive:
         assert set(archive.getnames()) == names
     assert (copy / "secret").read_bytes() == (folder / "secret").read_bytes()
-    assert len(run(capsys, "key", "list", "--dir", copy)[1].splitlines()) == 1
+    assert len(run(capsys, "key", "list", "--dir", copy)[1].splitlines()) == 2
 
 
 def test_backup_into_nowhere_is_one_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -151,3 +248,17 @@ def test_every_verb_has_help(capsys: pytest.CaptureFixture[str], verb: tuple[str
         parser().parse_args([*verb, "--help"])
     assert caught.value.code == 0
     assert "." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("target", [".", "/"])
+def test_backup_into_what_is_there_is_refused(folder: Path, target: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A backup never goes into a folder that exists, not even one without a name of its own."""
+    status, _, errors = run(capsys, "backup", "--dir", folder, target)
+    assert (status, "[backup_exists]" in errors) == (2, True)
+
+
+@pytest.mark.parametrize("port", [65_536, 99_999, -1])
+def test_serve_refuses_what_is_no_port(folder: Path, port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """A port that does not exist is refused, not turned into another one."""
+    status, _, errors = run(capsys, "serve", "--dir", folder, f"--port={port}")
+    assert (status, "[settings_invalid]" in errors) == (2, True)

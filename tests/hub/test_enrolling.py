@@ -23,7 +23,7 @@ def test_redeem_answers_the_registration_of_the_contract(hub: World, box: Box) -
     read = decode_redeem_answer(answer.content)
     assert (read.workspace, read.device_id, read.interval_s) == ("demo", device_id, 60)
     assert (read.endpoint, read.ca_pem, read.server_time_s) == ("https://hub.example:8443", "CA PEM\n", START_MS / 1000)
-    assert len(read.key.reveal()) == 43
+    assert len(read.key.reveal()) == len("1.") + 43
     assert answer.headers["cache-control"] == "no-store"
 
 
@@ -175,7 +175,10 @@ def test_install_script_of_a_bad_install_id_says_why(hub: World, box: Box) -> No
     _, spent = hub.created()
     hub.redeem(spent, box)
     answer = hub.client.request("GET", f"/devices/v2/{spent}/install.sh")
-    assert (answer.status_code, "Another box redeemed this installId" in answer.text) == (410, True)
+    assert (answer.status_code, "used already: by another box, or by this one before a reset." in answer.text) == (
+        410,
+        True,
+    )
     answer = hub.client.request("GET", f"/devices/v2/{UNKNOWN}/install.sh")
     assert (answer.status_code, "never issued" in answer.text) == (404, True)
     hub.clock.forward(86_400)
@@ -192,10 +195,10 @@ def test_what_nobody_issued_does_not_get_into_a_script(hub: World) -> None:
 
 def test_bundles_are_served_by_known_names_only(hub: World) -> None:
     """A bundle of the list is answered whole; any other name is 404, climbing names too."""
-    (name,) = hub.parts.site.bundles
+    ((name, sha256),) = hub.parts.site.bundles.offered().items()
     answer = hub.client.request("GET", f"/bundles/{name}")
     assert answer.headers["content-type"] == "application/gzip"
-    assert hashlib.sha256(answer.content).hexdigest() == hub.parts.site.bundles[name]
+    assert hashlib.sha256(answer.content).hexdigest() == sha256
     for other in ("hub.sqlite3", "..%2Fhub.sqlite3", "nothing"):
         assert refusal(hub.client.request("GET", f"/bundles/{other}")) == (404, "not_found")
 
@@ -254,3 +257,58 @@ def test_take_back_does_not_undo_a_newer_key(tmp_path: Path, box: Box) -> None:
         second = hub.call("POST", f"/demo/devices/v2/{device_id}/install-ids").json()["installId"]
         hub.redeem(second, Box())
         assert take_back(hub, device_id, key, box) == (401, "key_invalid")
+
+
+def replaced(folder: Path, old: Box, new: Box) -> tuple[str, str, str]:
+    """A device enrolled by one key pair and then by another -> (device id, the first key, the second key)."""
+    with world(folder) as hub:
+        device_id, first = hub.enrolled(old)
+        again = hub.call("POST", f"/demo/devices/v2/{device_id}/install-ids").json()["installId"]
+        second = hub.redeem(again, new).json()["key"]
+    for file in folder.glob("hub.sqlite3*"):
+        file.unlink()
+    return device_id, first, second
+
+
+def test_newer_key_wins_over_a_replaced_one_that_came_back_first(tmp_path: Path) -> None:
+    """After a restore both keys are genuine: the re-imaged box gets the device, the old image loses it."""
+    old, new = Box(), Box()
+    device_id, first, second = replaced(tmp_path, old, new)
+    with world(tmp_path, take_back=True) as hub:
+        assert take_back(hub, device_id, first, old) == (200, "")
+        assert take_back(hub, device_id, second, new) == (200, "")
+        assert take_back(hub, device_id, first, old) == (401, "key_invalid")
+        assert hub.beat(device_id, second, new.beat_body()).status_code == 200
+        assert refusal(hub.beat(device_id, first, old.beat_body())) == (401, "key_invalid")
+
+
+def test_generation_goes_on_from_the_key_that_was_taken_back(tmp_path: Path) -> None:
+    """A key that replaces a taken-back one is newer than it, so that the next restore is decided rightly too."""
+    old, new, newest = Box(), Box(), Box()
+    device_id, _, second = replaced(tmp_path, old, new)
+    with world(tmp_path, take_back=True) as hub:
+        assert take_back(hub, device_id, second, new) == (200, "")
+        again = hub.call("POST", f"/demo/devices/v2/{device_id}/install-ids").json()["installId"]
+        assert hub.redeem(again, newest).json()["key"].startswith("3.")
+        assert take_back(hub, device_id, second, new) == (401, "key_invalid")
+
+
+def test_same_key_pair_keeps_its_generation(hub: World, box: Box) -> None:
+    """A box that enrols again with its own key pair gets the very same key."""
+    device_id, key = hub.enrolled(box)
+    again = hub.call("POST", f"/demo/devices/v2/{device_id}/install-ids").json()["installId"]
+    assert hub.redeem(again, box).json()["key"] == key
+
+
+def test_generation_is_part_of_what_is_proved(tmp_path: Path, box: Box) -> None:
+    """Nobody makes a newer key out of an older one by writing another number before it."""
+    device_id, key = lost(tmp_path, box)
+    with world(tmp_path, take_back=True) as hub:
+        for forged in ("2" + key[1:], "0" + key[1:], key[2:], "01" + key[1:], "9" * 30 + key[1:]):
+            assert take_back(hub, device_id, forged, box) == (401, "key_invalid")
+
+
+def test_unknown_install_id_is_refused_before_the_body_is_read(hub: World) -> None:
+    """Whoever has no installId cannot make the hub read or judge anything."""
+    answer = hub.client.request("POST", f"/devices/v2/{UNKNOWN}/redeem", content=b"{", headers={"Content-Type": "a/b"})
+    assert refusal(answer) == (404, "install_id_unknown")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+import socket
 import sqlite3
 import subprocess
 import tarfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import httpx
@@ -119,7 +121,7 @@ def test_stop_is_prompt_and_clean(hub: Served) -> None:
     assert hub.beat(device_id, key, box.beat_body()) == 200
     status, output = hub.stop()
     assert (status, sequences(hub.folder)) == (0, [1])
-    assert output == f"listening on {hub.url}\n"
+    assert output == f"listening on 127.0.0.1:{hub.told['port']} (HTTPS); boxes reach it at {hub.url}\n"
     assert not (hub.folder / "hub.json").exists()
 
 
@@ -156,7 +158,10 @@ def test_install_command_of_a_spent_install_id_prints_the_reason(hub: Served, tm
     as_user = line.replace("| sudo sh", f"| sh -s -- --no-service --prefix {tmp_path / 'prefix'}")
     done = subprocess.run(["sh", "-c", as_user], capture_output=True, text=True, env=environment(), check=False)
     assert done.returncode not in (0, 90)
-    assert "Another box redeemed this installId already." in done.stdout + done.stderr
+    assert done.stderr == (
+        "firstlight: This installId was used already: by another box, or by this one before a reset.\n"
+        "  Ask the operator for a new one.\n"
+    )
 
 
 def test_changed_hosts_get_a_new_certificate_with_the_same_pin(folder: Path, made: tuple[Path, str]) -> None:
@@ -250,12 +255,15 @@ def test_hub_behind_a_proxy_gives_the_public_address(folder: Path, made: tuple[P
             assert line.startswith("s=$(curl -sS 'https://hub.example/devices/v2/")
             answer = hub.redeem(install_id, Box()).json()
             assert (answer["endpoint"], "caPem" in answer) == ("https://hub.example", False)
+        where = f"127.0.0.1:{hub.told['port']} (plain HTTP, behind a proxy); boxes reach it at https://hub.example"
+        assert hub.stop()[1] == f"listening on {where}\n"
 
 
-def test_taken_port_is_one_sentence(hub: Served) -> None:
+def test_taken_port_is_one_sentence(hub: Served, made: tuple[Path, str], tmp_path: Path) -> None:
     """A port that is in use ends in a sentence and a hint, not in a traceback."""
     port = hub.url.rpartition(":")[2]
-    refused = command("serve", "--dir", hub.folder, "--host", "127.0.0.1", "--port", port)
+    other = shutil.copytree(made[0], tmp_path / "other")
+    refused = command("serve", "--dir", other, "--host", "127.0.0.1", "--port", port)
     assert refused.returncode == 2
     assert "[address_in_use]" in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -267,3 +275,89 @@ def test_hub_announces_itself_to_its_folder(hub: Served) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     assert hub.told["pid"] == hub.process.pid
     assert json.loads(path.read_text()) == hub.told
+
+
+def test_second_serve_is_refused_and_harms_nothing(hub: Served) -> None:
+    """One folder is served by one process: the other ends with a sentence; key and backup work meanwhile."""
+    refused = command("serve", "--dir", hub.folder, "--host", "127.0.0.1", "--port", "0")
+    assert refused.returncode == 74
+    said = f"firstlight-hub: This hub is served already (pid {hub.process.pid}). [hub_served]\n"
+    assert (refused.stdout, refused.stderr[: len(said)]) == ("", said)
+    assert json.loads((hub.folder / "hub.json").read_text()) == hub.told
+    assert hub.client.get("/health").status_code == 200
+    assert command("key", "list", "--dir", hub.folder).returncode == 0
+    assert command("backup", "--dir", hub.folder, hub.folder.with_name("copy")).returncode == 0
+
+
+def test_killed_serve_leaves_no_lock(hub: Served, folder: Path) -> None:
+    """After kill -9 the hub is simply served again."""
+    hub.kill()
+    with Served(folder, hub.key) as again:
+        assert again.client.get("/health").status_code == 200
+
+
+def test_bundle_put_there_while_it_serves_is_offered(hub: Served) -> None:
+    """A bundle for another box is in the next script and can be fetched, without a restart."""
+    _, install_id, _ = hub.create()
+    (own,) = (hub.folder / "bundles").glob("*.tar.gz")
+    tag = "cp310-riscv64"
+    script = f"/devices/v2/{install_id}/install.sh"
+    assert tag not in hub.client.get(script).text
+    added = own.with_name(own.name.replace(own.name.split("-", 2)[2], f"{tag}.tar.gz"))
+    shutil.copy(own, added)
+    sha256 = hashlib.sha256(own.read_bytes()).hexdigest()
+    assert f"{tag}={sha256}" in hub.client.get(script).text
+    assert hub.client.get(f"/bundles/{added.name}").content == own.read_bytes()
+    added.unlink()
+    assert tag not in hub.client.get(script).text
+    assert hub.client.get(f"/bundles/{added.name}").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["secret", "server.key", "ca.pem", "ca.key"])
+@pytest.mark.parametrize("how", ["missing", "short", "unreadable"])
+def test_damaged_hub_says_what_to_restore(name: str, how: str, made: tuple[Path, str], tmp_path: Path) -> None:
+    """A file that makes the hub is lost: serve names it and speaks of a backup of the hub, not of a device's reset."""
+    folder = tmp_path / "hub"
+    shutil.copytree(made[0], folder)
+    (folder / "server.pem").unlink()  # so that the CA is needed at once
+    content = (folder / name).read_bytes()
+    (folder / name).unlink()
+    if how == "short":
+        (folder / name).write_bytes(content[: len(content) // 2])
+    elif how == "unreadable":
+        (folder / name).mkdir()
+    refused = command("serve", "--dir", folder, "--host", "127.0.0.1", "--port", "0")
+    assert (refused.returncode, "[hub_damaged]" in refused.stderr) == (74, True), refused.stderr
+    assert str(folder / name) in refused.stderr
+    assert "Restore this file from a backup" in refused.stderr
+    assert "reset" not in refused.stderr
+    assert ("device keys cannot be derived" in refused.stderr) == (name == "secret")
+    assert not (folder / "hub.json").exists()
+
+
+def test_flood_of_connections_leaves_files_for_the_database(folder: Path, made: tuple[Path, str]) -> None:
+    """More connections than there are descriptors: who beats already goes on, new ones are told so."""
+    with Served(folder, made[1], "--plain-http-on-loopback", files=160) as hub, ExitStack() as open_ones:
+        device_id, install_id, _ = hub.create()
+        box = Box()
+        key = hub.redeem(install_id, box).json()["key"]
+        where = ("127.0.0.1", hub.told["port"])
+        for _ in range(200):
+            open_ones.enter_context(socket.create_connection(where, PATIENCE_S))
+        with hub.connect() as late:
+            answer = late.get("/health")
+        assert (answer.status_code, answer.json()["error"]["type"]) == (503, "hub_busy")
+        assert [hub.beat(device_id, key, box.beat_body()) for _ in range(3)] == [200, 200, 200]
+        assert hub.client.get("/demo/devices/v2", params={"api_key": hub.key}).status_code == 200
+
+
+def test_flood_without_handshakes_does_not_stop_who_is_there(folder: Path, made: tuple[Path, str]) -> None:
+    """Clients that connect and never speak TLS may take every descriptor; the database has its own already."""
+    with Served(folder, made[1], files=160) as small, ExitStack() as open_ones:
+        device_id, install_id, _ = small.create()
+        box = Box()
+        key = small.redeem(install_id, box).json()["key"]
+        for _ in range(200):
+            open_ones.enter_context(socket.create_connection(("127.0.0.1", small.told["port"]), PATIENCE_S))
+        assert [small.beat(device_id, key, box.beat_body()) for _ in range(3)] == [200, 200, 200]
+        assert small.client.get("/demo/devices/v2", params={"api_key": small.key}).status_code == 200

@@ -275,3 +275,29 @@ def test_every_commit_is_synced(tmp_path: Path) -> None:
         assert connection.execute("PRAGMA synchronous").fetchone()[0] == 2
         assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
     store.close()
+
+
+def test_database_that_cannot_be_opened_is_a_named_error(tmp_path: Path) -> None:
+    """A connection that cannot be made (no descriptor left, folder gone) is no bare exception; later it works again."""
+    (tmp_path / "hub").mkdir()
+    store = SqliteStore(tmp_path / "hub" / "hub.sqlite3")
+    with store.reading():
+        (tmp_path / "hub").rename(tmp_path / "away")
+        with pytest.raises(StateError) as failed, store.reading():
+            pass
+        assert failed.value.code == "database_unusable"
+        (tmp_path / "away").rename(tmp_path / "hub")
+        with store.reading() as view:
+            assert view.device("cam") is None
+    store.close()
+
+
+def test_generation_comes_back_with_the_key(store: Store) -> None:
+    """Zero before there was a key, then what was bound."""
+    (before,) = add(store, device("cam"))
+    with store.writing() as transaction:
+        transaction.bind("cam", "sha256:x", b"key", None, 7)
+        after = transaction.device("cam")
+    assert before.key_generation == 0
+    assert after is not None
+    assert after.key_generation == 7

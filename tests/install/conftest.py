@@ -29,7 +29,7 @@ class Bundles(NamedTuple):
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
     """The bundle of the running Python, made once; tests leave it as it is."""
     folder = tmp_path_factory.mktemp("bundles")
-    return Bundles(folder, ensure_bundles(folder))
+    return Bundles(folder, ensure_bundles(folder).offered())
 
 
 @pytest.fixture

@@ -36,11 +36,15 @@ class BundleServer:
 
     Attributes:
         cut_at: answer only that many bytes of a bundle although all were announced; None = whole.
+        may_go_on: while it is not set, a bundle's answer stops after its first 1000 bytes.
+        is_half_way: set once it did.
         asked: the paths that were asked for.
     """
 
     def __init__(self, folder: Path) -> None:
         self.cut_at: int | None = None
+        self.may_go_on, self.is_half_way = threading.Event(), threading.Event()
+        self.may_go_on.set()
         self.asked: list[str] = []
         scene = self
 
@@ -55,6 +59,11 @@ class BundleServer:
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
+                if not scene.may_go_on.is_set():
+                    self.wfile.write(body[:1000])
+                    scene.is_half_way.set()
+                    scene.may_go_on.wait(60)
+                    return
                 self.wfile.write(body[: scene.cut_at])
 
             def log_message(self, format: str, *args: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -118,6 +119,39 @@ def test_one_download_tool_is_enough(
     assert not [name for name in tree(prefix) if name.startswith(".new") or name.endswith(".new")]
 
 
+@pytest.mark.parametrize("shell", [["sh"], ["busybox", "sh"], ["bash", "--posix"]], ids=["sh", "busybox", "bash"])
+def test_interrupted_download_says_that_it_can_go_on(
+    shell: list[str], server: BundleServer, bundles: Bundles, prefix: Path
+) -> None:
+    """Ctrl-C in the middle of the download: one sentence, 130, nothing left; the same script then goes on."""
+    if not shutil.which(shell[0]):
+        pytest.skip(f"no {shell[0]} here")
+    script = rendered(server.url, bundles.known)
+    server.may_go_on.clear()
+    process = subprocess.Popen(
+        # Whoever runs the tests may ignore this signal, and what a shell finds ignored it cannot take.
+        ["env", "--default-signal=INT", *shell, "-s", "--", "--prefix", str(prefix)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdin
+    process.stdin.write(script)
+    process.stdin.flush()
+    assert server.is_half_way.wait(30)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does it: to the script and what it started
+    output, errors = process.communicate(timeout=30)
+    server.may_go_on.set()
+
+    assert (process.returncode, errors) == (130, "")
+    said = "firstlight: interrupted; running the same command again goes on where this one was"
+    assert output.splitlines()[1:] == [said]
+    assert not prefix.exists()
+    assert "enrolling at" in run(script, "--prefix", str(prefix)).stdout
+
+
 def test_no_python_is_said(bundles: Bundles, prefix: Path, tmp_path: Path) -> None:
     """A box without Python gets one sentence and the package to install."""
     path = tools(tmp_path / "bin", "curl", python=None)
@@ -147,7 +181,9 @@ def test_hub_without_this_bundle_says_what_it_has(prefix: Path) -> None:
     """A box whose Python or processor the hub has nothing for: both are named."""
     name = "firstlight-0.1.0-cp310-riscv64.tar.gz"
     done = run(rendered("https://127.0.0.1:1", {name: "0" * 64}), "--prefix", str(prefix))
-    assert_failed(done, prefix, f"for this box ({own_tag()}", "only for: cp310-riscv64", "firstlight_hub.bundle")
+    assert_failed(
+        done, prefix, f"for this box ({own_tag()}", "only for: cp310-riscv64", "make bundle OUTPUT=HUB_DIR/bundles"
+    )
 
 
 def test_directory_with_other_things_is_left_alone(bundles: Bundles, prefix: Path) -> None:

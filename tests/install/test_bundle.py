@@ -16,7 +16,8 @@ import pytest
 
 from firstlight import __version__
 from firstlight_hub import closure
-from firstlight_hub.bundle import BundleError, build_bundle, ensure_bundles, is_kept, is_whole, main, own_tag
+from firstlight_hub.bundle import BundleError, build_bundle, ensure_bundles, is_kept, main, own_tag
+from firstlight_hub.shelf import Shelf, is_whole
 from tests.install.conftest import Bundles
 
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -54,7 +55,7 @@ def dependencies(folder: Path, *, tag: str = "py3-none-any") -> list[Path]:
 
 def test_two_builds_are_equal(bundles: Bundles, tmp_path: Path) -> None:
     """The same installed files give the same bundle, byte for byte."""
-    assert ensure_bundles(tmp_path) == bundles.known
+    assert ensure_bundles(tmp_path).offered() == bundles.known
     assert (tmp_path / bundles.own.name).read_bytes() == bundles.own.read_bytes()
 
 
@@ -98,7 +99,7 @@ def test_has_byte_code_that_is_never_checked(bundles: Bundles, tmp_path: Path) -
 def test_second_call_makes_nothing(bundles: Bundles) -> None:
     """A bundle that fits what is installed is left as it is."""
     before = bundles.own.stat().st_mtime_ns
-    assert ensure_bundles(bundles.folder) == bundles.known
+    assert ensure_bundles(bundles.folder).offered() == bundles.known
     assert bundles.own.stat().st_mtime_ns == before
 
 
@@ -108,7 +109,7 @@ def test_damaged_own_bundle_is_made_anew(bundles: Bundles, tmp_path: Path) -> No
     shutil.copytree(bundles.folder, folder)
     with (folder / bundles.own.name).open("r+b") as file:
         file.truncate(1000)
-    assert ensure_bundles(folder) == bundles.known
+    assert ensure_bundles(folder).offered() == bundles.known
 
 
 def test_only_whole_bundles_of_this_version_count(bundles: Bundles, tmp_path: Path) -> None:
@@ -121,7 +122,46 @@ def test_only_whole_bundles_of_this_version_count(bundles: Bundles, tmp_path: Pa
     (folder / f"firstlight-{__version__}-cp313-aarch64.tar.gz").write_bytes(body[: len(body) // 2])
     (folder / "firstlight-9.9.9-cp313-aarch64.tar.gz").write_bytes(body)
     (folder / f"firstlight-{__version__}-cp39-x.tar.gz").write_bytes(b"junk")
-    assert sorted(ensure_bundles(folder)) == sorted({whole, bundles.own.name})
+    assert sorted(ensure_bundles(folder).offered()) == sorted({whole, bundles.own.name})
+
+
+def test_bundle_put_there_later_is_found(bundles: Bundles, tmp_path: Path) -> None:
+    """A bundle counts from the look after it is whole: not while it is copied, not under a temporary name."""
+    name = f"firstlight-{__version__}-cp310-aarch64.tar.gz"
+    body = bundles.own.read_bytes()
+    shelf = Shelf(tmp_path)
+    assert shelf.offered() == {}
+    (tmp_path / f".{name}.part").write_bytes(body)
+    with (tmp_path / name).open("wb", buffering=0) as file:  # as scp does it: the directory changes at the start only
+        for part in (body[:1000], body[1000:-4], body[-4:-1]):
+            file.write(part)
+            assert shelf.offered() == {}
+        file.write(body[-1:])
+    assert shelf.offered() == {name: bundles.known[bundles.own.name]}
+    (tmp_path / name).write_bytes(body[:1000])
+    assert shelf.offered() == {}
+    (tmp_path / name).unlink()
+    assert Shelf(tmp_path / "gone").offered() == shelf.offered() == {}
+
+
+def test_what_is_no_plain_file_is_not_opened(tmp_path: Path) -> None:
+    """A pipe or a directory with a bundle's name neither counts nor holds the hub up."""
+    os.mkfifo(tmp_path / f"firstlight-{__version__}-cp310-aarch64.tar.gz")
+    (tmp_path / f"firstlight-{__version__}-cp311-aarch64.tar.gz").mkdir()
+    assert Shelf(tmp_path).offered() == {}
+
+
+def test_known_bundle_is_not_read_again(bundles: Bundles, tmp_path: Path) -> None:
+    """A look at unchanged bundles reads none of them: one with the same inode, size and time keeps its hash."""
+    name = f"firstlight-{__version__}-cp310-aarch64.tar.gz"
+    shutil.copy(bundles.own, tmp_path / name)
+    shelf = Shelf(tmp_path)
+    before, status = shelf.offered(), (tmp_path / name).stat()
+    with (tmp_path / name).open("r+b") as file:
+        file.write(b"other bytes")
+    os.utime(tmp_path / name, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert shelf.offered() == before
+    assert Shelf(tmp_path).offered() == {}
 
 
 def test_bundle_that_reaches_outside_is_not_whole(tmp_path: Path) -> None:

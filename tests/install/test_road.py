@@ -92,8 +92,20 @@ def test_second_run_changes_nothing(hub: Hub, box: Box) -> None:
     for each in (script, spent):
         done = box.install(each)
         assert (done.returncode, done.stderr) == (0, "")
-        assert "nothing to do" in done.stdout
+        said = f"nothing to do: this box is enrolled; it beats while this runs: {box.agent} run"
+        assert done.stdout == f"firstlight: {said}\n"
         assert tree(box.prefix) == before
+
+
+def test_second_run_beside_the_running_agent_says_online(hub: Hub, box: Box) -> None:
+    """While the agent runs, there is no command left to type, and none is named."""
+    _, script = fetched(hub, hub.create("runs").install_id.reveal())
+    assert box.install(script).returncode == 0
+    box.start()
+    wait_until("status says online", lambda: box.status()["state"] == "online")
+    done = box.install(script)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "firstlight: nothing to do: this box is enrolled and online\n"
 
 
 def test_second_box_is_refused(hub: Hub, box: Box, tmp_path: Path) -> None:
@@ -222,6 +234,37 @@ def test_uninstall_keeps_the_registration(hub: Hub, box: Box) -> None:
     again = box.install(fetched(hub, created.install_id.reveal())[1])
     assert again.returncode == 0, again.stderr
     assert box.status()["deviceId"] == created.device_id
+
+
+def test_uninstall_stops_an_agent_that_no_systemd_runs(hub: Hub, box: Box) -> None:
+    """An agent started by hand is stopped, and that is said; in a dry run it is only said and goes on."""
+    created = hub.create("by hand")
+    script = fetched(hub, created.install_id.reveal())[1]
+    box.install(script)
+    agent = box.start()
+    wait_until("it is online", lambda: box.status()["state"] == "online")
+    rehearsed = box.install(script, "--uninstall", "--dry-run")
+    assert f"would stop the agent (pid {agent.pid})" in rehearsed.stdout
+    assert agent.poll() is None
+
+    done = box.install(script, "--uninstall")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"the agent (pid {agent.pid}) was stopped" in done.stdout
+    assert agent.wait(10) == 0
+
+
+def test_purge_takes_only_what_the_agent_made(hub: Hub, box: Box) -> None:
+    """A state directory that holds other people's things loses the agent's files, and nothing else."""
+    script = fetched(hub, hub.create("shared folder").install_id.reveal())[1]
+    box.install(script)
+    state = box.prefix / "var"
+    (state / "precious.txt").write_text("mine")
+
+    done = box.install(script, "--uninstall", "--purge")
+
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in state.iterdir()] == ["precious.txt"]
+    assert "holds other things" in done.stdout
 
 
 def test_uninstall_purge_leaves_nothing(hub: Hub, box: Box) -> None:

@@ -55,7 +55,7 @@ def turn(state: State, event: life.Event, chance: float) -> tuple[State, tuple[l
         if isinstance(one, Announce):
             assert one.priority in (3, 4, 6)
     kept = sum(isinstance(one, Keep) for one in actions)
-    assert kept == isinstance(event, (Failed, Refused)), "kept exactly when it was not accepted"
+    assert kept == isinstance(event, (Failed, Refused, StopAsked)), "kept exactly when it was not accepted"
     assert any(isinstance(one, Retire) for one in actions) == isinstance(event, Removed)
     return new, actions
 

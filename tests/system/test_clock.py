@@ -13,7 +13,7 @@ from tests.system.hub_site import Desk
 YEAR_S = 365.25 * 86_400
 
 
-@pytest.mark.parametrize("years", [-56.8, 10.0], ids=["1970", "in ten years"])
+@pytest.mark.parametrize("years", [-56.8, 2.0, 10.0], ids=["1970", "in two years", "in ten years"])
 def test_wrong_clock_delays_nothing(years: float, make_box: MakeBox, desk: Desk) -> None:
     """The whole command runs with a wrong clock; the device is online, the skew is said, and the beats go on."""
     box = make_box()

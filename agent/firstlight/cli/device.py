@@ -69,7 +69,7 @@ def _at_desk(typed: argparse.Namespace, config: str | None, act: Callable[[Desk]
     key = read_secret_file(settings.api_key_file, "the operator key")
     from firstlight.transports.http_calls import HttpCalls
 
-    with HttpCalls(trust, proxy_of(settings, endpoint)) as calls:
+    with options.advice(endpoint, trust), HttpCalls(trust, proxy_of(settings, endpoint)) as calls:
         dialect = half(typed.platform, "management")
         return act(Desk(dialect, endpoint, settings.workspace, key, lambda call: calls.exchange(call, DEADLINE_S)))
 
@@ -81,7 +81,11 @@ def create(words: list[str], config: str | None) -> int:
     made.add_argument("--type", metavar="TYPE", help="device type: ai1, edge or any text")
     made.add_argument("--workflow-id", metavar="ID", help="initial workflow")
     made.add_argument("--tag", metavar="TAG", action="append", default=[], help="a tag; may be repeated")
-    made.add_argument("--offline", action="store_true", help="offline mode (ai1 only): answers with a QR payload")
+    made.add_argument(
+        "--offline",
+        action="store_true",
+        help="offline mode (ai1 only); prints a QR payload if the platform makes one",
+    )
     made.add_argument("--like", metavar="DEVICE_ID", help="copy the configuration of that device")
     typed = made.parse_args(words)
 
@@ -107,6 +111,8 @@ def create(words: list[str], config: str | None) -> int:
             print(f"installId   {created.install_id.reveal()}")
         if created.qr_payload:
             print(f"QR payload  {created.qr_payload}")
+        elif typed.offline:
+            print("The platform gave no offline payload.")
         return 0
 
     return _at_desk(typed, config, act)

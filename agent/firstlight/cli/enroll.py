@@ -7,7 +7,7 @@ import random
 import secrets
 import sys
 
-from firstlight.cli import enrolling, options
+from firstlight.cli import enrolling, next_step, options
 from firstlight.cli.enrolling import Enrolled, Parts
 from firstlight.cli.settings import Settings, proxy_of
 from firstlight.core.interfaces import Session
@@ -33,7 +33,8 @@ def verb(words: list[str], config: str | None) -> int:
     endpoint, trust = options.hub_of(settings)
     invitation = Invitation("hub", endpoint, trust, read_install_id(typed.install_id))
     tell = _silent if typed.json else _tell
-    enrolled = _perform(settings.state_dir, invitation, settings, typed.patience, tell)
+    with options.advice(endpoint, trust):
+        enrolled = _perform(settings.state_dir, invitation, settings, typed.patience, tell)
     _conclude(enrolled, as_json=typed.json)
     return 0
 
@@ -65,8 +66,13 @@ def _perform(
     ):
         for repair in (f"state directory {state_dir} is ready", *store.repairs):
             tell(repair)
-        if not clock.is_trustworthy():
+        if clock.is_before_floor():
             tell("this box's clock cannot be right; certificate dates do not count where the hub's key is pinned")
+
+        def saw_time(server_time_s: float) -> None:
+            clock.saw(server_time_s)
+            store.save_seen(server_time_s)
+
         parts = Parts(
             store=store,
             make_key=lambda: KeyFile().make_or_load(store),
@@ -74,6 +80,7 @@ def _perform(
             caller=caller,
             open_session=open_session,
             clock=clock,
+            saw_time=saw_time,
             chance=random.random,
             tell=tell,
             patience_s=patience_s,
@@ -108,7 +115,7 @@ def _conclude(enrolled: Enrolled, *, as_json: bool) -> None:
         return
     if enrolled.not_beating:
         print(f"Enrolled, but the first heartbeat was not accepted yet: {enrolled.not_beating}")
-        print("The agent goes on trying while it runs: firstlight run")
+        print(next_step.typed("The agent goes on trying while it runs: firstlight run"))
     elif not enrolled.was_there and sys.stdout.isatty():
         # The install script says its own next step; a person at a terminal needs to be told.
-        print("Enrolled. To stay online, the agent must run: firstlight run")
+        print(next_step.typed("Enrolled. To stay online, the agent must run: firstlight run"))

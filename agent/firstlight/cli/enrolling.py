@@ -16,7 +16,7 @@ from firstlight import __version__
 from firstlight.core import backoff, lifecycle
 from firstlight.core.interfaces import Caller, Clock, DevicePlatform, KeyMaterial, Session
 from firstlight.core.model import Beat, Facts, Invitation, Metrics, Registration
-from firstlight.errors import RefusedError, StateError, UnreachableError, UsageError
+from firstlight.errors import FirstlightError, RefusedError, StateError, UnreachableError, UsageError
 from firstlight.wire.facts import facts_hash, facts_object
 
 Result = TypeVar("Result")
@@ -72,6 +72,7 @@ class Parts(NamedTuple):
         caller: one-off calls, with the invitation's trust.
         open_session: opens the session for beats from a registration.
         clock, chance: time, and random numbers in [0, 1).
+        saw_time: takes the platform's clock, seconds since 1970, whenever it was told.
         tell: prints one line of progress.
         patience_s: how long to go on trying before giving up (the state stays, so that a later call goes on).
     """
@@ -82,6 +83,7 @@ class Parts(NamedTuple):
     caller: Caller
     open_session: Callable[[Registration], Session]
     clock: Clock
+    saw_time: Callable[[float], None]
     chance: Callable[[], float]
     tell: Callable[[str], None]
     patience_s: float
@@ -167,10 +169,11 @@ def _preflight(parts: Parts, dialect: DevicePlatform, invitation: Invitation) ->
     server_time_s = _patiently(parts, "reach the hub", probe)
     recognised = "key pinned" if invitation.trust.pins else "certificate verified"
     parts.tell(f"hub reached at {invitation.endpoint.url}, {recognised}")
+    parts.saw_time(server_time_s)
     skew_s = server_time_s - parts.clock.moment().wall_s
     if abs(skew_s) > 60:
         parts.tell(
-            f"this box's clock is {_spoken(abs(skew_s))} {'behind' if skew_s > 0 else 'ahead of'} the hub's; going on"
+            f"this box's clock is {spoken(abs(skew_s))} {'behind' if skew_s > 0 else 'ahead of'} the hub's; going on"
         )
 
 
@@ -202,7 +205,7 @@ def _patiently(parts: Parts, what: str, once: Callable[[], Result]) -> Result:
             left_s = parts.patience_s - (parts.clock.monotonic_s() - started_s)
             if error.code in HOPELESS or wait_s > left_s:
                 raise
-            parts.tell(f"could not {what} yet: {error}; trying again in {_spoken(wait_s)}")
+            parts.tell(f"could not {what} yet: {error}; trying again in {spoken(wait_s)}")
             if parts.clock.wait(wait_s):
                 raise KeyboardInterrupt from None
 
@@ -215,7 +218,7 @@ def _first_beat(parts: Parts, dialect: DevicePlatform, registration: Registratio
     session = parts.open_session(registration)
     try:
         event = dialect.read_beat(registration, session.exchange(dialect.beat(registration, beat), CALL_DEADLINE_S))
-    except UnreachableError as error:
+    except FirstlightError as error:
         return str(error)
     finally:
         session.close()
@@ -225,7 +228,7 @@ def _first_beat(parts: Parts, dialect: DevicePlatform, registration: Registratio
     return getattr(event, "message", "the hub did not accept it")
 
 
-def _spoken(seconds: float) -> str:
+def spoken(seconds: float) -> str:
     """A duration as people say it: ``4 s``, ``12 min``, ``3 h``, ``20 days``."""
     for limit, unit, name in ((90, 1, "s"), (5400, 60, "min"), (172_800, 3600, "h")):
         if seconds < limit:

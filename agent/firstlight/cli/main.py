@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from firstlight import __version__
-from firstlight.errors import FirstlightError, UsageError
+from firstlight.errors import FirstlightError, UnreachableError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ ON_THIS_BOX = {
     "facts": ("firstlight.cli.facts", "show what this machine tells about itself"),
     "reset": ("firstlight.cli.reset", "reset this box, so that it can be enrolled anew"),
 }
+# The desk verbs by their second word.
+DESK_ACTS = {"create": "create the device", "list": "list the devices", "show": "show the device"}
+AGAIN = "Run the command again."
 AT_THE_DESK = {
     "device": ("firstlight.cli.device", "create, list or show devices on a platform"),
 }
@@ -68,9 +71,7 @@ def main(argv: list[str] | None = None, config: str | None = None) -> int:
     found = verbs.get(words[0])
     if found is None:
         known = ", ".join(verbs)
-        return report(
-            "understand the command", UsageError("usage", f"There is no verb {words[0]!r}; there are: {known}.")
-        )
+        return report([], "", UsageError("usage", f"There is no verb {words[0]!r}; there are: {known}."))
     return _perform(found[0], found[1], words, config, debug)
 
 
@@ -83,7 +84,7 @@ def _perform(module: str, line: str, words: list[str], config: str | None, debug
     except FirstlightError as error:
         if debug:
             raise
-        return report(line, error)
+        return report(words, line, error)
     except KeyboardInterrupt:
         print("firstlight: interrupted; running the same command again goes on where this one was.", file=sys.stderr)
         return 130
@@ -95,7 +96,7 @@ def _perform(module: str, line: str, words: list[str], config: str | None, debug
         if debug:
             raise
         where = f"{type(error).__name__} in {_deepest(error)}"
-        return report(line, FirstlightError("internal", f"An unexpected fault: {where}."))
+        return report(words, line, FirstlightError("internal", f"An unexpected fault: {where}."))
 
 
 def _deepest(error: BaseException) -> str:
@@ -105,9 +106,43 @@ def _deepest(error: BaseException) -> str:
     return f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}" if trace else "unknown place"
 
 
-def report(line: str, error: FirstlightError) -> int:
-    """Prints an error as a technician reads it; returns its exit status."""
-    print(f"firstlight: could not {line}:\n  {error.message} [{error.code}]", file=sys.stderr)
-    if error.hint:
-        print(f"  {error.hint}", file=sys.stderr)
+def report(words: list[str], line: str, error: FirstlightError) -> int:
+    """Prints an error as a technician reads it, with --json as an object too.
+
+    Args:
+        words: the command line, verb first.
+        line: what the verb does, as --help says it.
+        error: what went wrong.
+
+    Returns:
+        its exit status.
+    """
+    # Here, so that --help does not pay for them.
+    import json
+    from contextlib import suppress
+
+    from firstlight.cli import next_step
+
+    act = DESK_ACTS.get(words[1] if len(words) > 1 else "", "") if words[:1] == ["device"] else line
+    sentence = f"{error.message} [{error.code}]"
+    hint = next_step.typed(_hint_once(error))
+    if error.code == "usage" or not act:
+        # Nothing was tried yet.
+        verb = [word for word in words[: 2 if words[:1] == ["device"] else 1] if not word.startswith("-")]
+        print(f"{' '.join(['firstlight', *verb])}: {sentence}", file=sys.stderr)
+    else:
+        print(f"firstlight: could not {act}:\n  {sentence}", file=sys.stderr)
+    if hint:
+        print(f"  {hint}", file=sys.stderr)
+    if "--json" in words[1:]:
+        with suppress(OSError):
+            print(json.dumps({"error": {"code": error.code, "message": error.message, "hint": hint}}), flush=True)
     return error.exit_status
+
+
+def _hint_once(error: FirstlightError) -> str:
+    """The next step after a verb that was given up: nobody tries again but the person who reads this."""
+    hint = error.hint.replace("The agent tries again by itself.", AGAIN)
+    if isinstance(error, UnreachableError) and AGAIN not in hint:
+        hint = f"{hint} Then run the command again.".strip()
+    return hint

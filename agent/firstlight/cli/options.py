@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from firstlight.cli import settings as settings_file
 from firstlight.cli.settings import Settings
 from firstlight.core.model import Endpoint, Trust, parse_endpoint, parse_pin
-from firstlight.errors import InvitationError, UsageError
+from firstlight.errors import InvitationError, UnreachableError, UsageError
 
 PEM_MARK = "-----BEGIN CERTIFICATE-----"
 
@@ -66,8 +68,23 @@ def hub_of(settings: Settings) -> tuple[Endpoint, Trust]:
         try:
             body = settings_file.read_bounded(Path(settings.ca_file), 65_536)
         except OSError as error:
-            raise UsageError("settings_unreadable", f"{settings.ca_file} cannot be read: {error.strerror}.") from None
+            raise settings_file.unreadable(settings.ca_file, error) from None
         ca_pem = body.decode("ascii", "replace")
         if PEM_MARK not in ca_pem:
             raise InvitationError("ca_malformed", f"{settings.ca_file} holds no PEM certificate.")
     return parse_endpoint(settings.hub), Trust(ca_pem, pins)
+
+
+@contextmanager
+def advice(endpoint: Endpoint, trust: Trust) -> Iterator[None]:
+    """Gives an error of the ``with`` block the next step that fits what was typed, where that is what went wrong."""
+    try:
+        yield
+    except UnreachableError as error:
+        if error.code == "tls_untrusted" and not trust.pins and not trust.ca_pem:
+            error.hint = (
+                "No public authority vouches for this server. Give the hub's --pin (ask its operator) or --ca-file."
+            )
+        elif error.code in ("reply_cut", "reply_malformed") and endpoint.url.startswith("http://"):
+            error.hint = f"If that port speaks HTTPS, use https://{endpoint.url.removeprefix('http://')}."
+        raise

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 
-from firstlight.cli import options
+from firstlight.cli import next_step, options
 from firstlight.cli.enrolling import ATTEMPT, ENROLLED
-from firstlight.errors import UsageError
-from firstlight.system.store import STATUS, StateDirectory
+from firstlight.errors import StateError, UsageError
+from firstlight.system.store import RUNNING, STATUS, StateDirectory, agent_running
 
 
 def verb(words: list[str], config: str | None) -> int:
-    """Asks, unless told not to; returns 0 when the box is as before enrolling."""
+    """Asks, unless told not to; returns 0 when the box is as before enrolling.
+
+    Raises:
+        StateError: ``agent_running``: it would go on beating as a device that this box no longer is.
+    """
     made = options.parser(
         "reset", "Forget this box's registration and key; both are kept aside in the folder 'retired'."
     )
@@ -20,15 +24,27 @@ def verb(words: list[str], config: str | None) -> int:
     typed = made.parse_args(words)
     settings = options.load(typed, config)
     store = StateDirectory(settings.state_dir)
+    _refuse_while_running(store)
     if not typed.yes and not _confirmed(settings.state_dir):
         raise UsageError("usage", "Nothing was changed.", "To reset without being asked: firstlight reset --yes")
     store.prepare()
-    with store.lock():
-        store.retire("reset")
-        for name in (ATTEMPT, ENROLLED, STATUS):
-            store.remove(name)
-    print("This box is not enrolled any more. A running agent must be stopped: systemctl stop firstlight")
+    try:
+        with store.lock(), store.lock(RUNNING):  # no agent may start meanwhile
+            store.retire("reset")
+            for name in (ATTEMPT, ENROLLED, STATUS):
+                store.remove(name)
+    except StateError as error:
+        if error.code == "agent_running":
+            _refuse_while_running(store)
+        raise
+    print("This box is not enrolled any more.")
     return 0
+
+
+def _refuse_while_running(store: StateDirectory) -> None:
+    pid = store.holder(RUNNING)
+    if pid:
+        raise agent_running(pid, f"Stop it first: {next_step.to_stop(pid)}")
 
 
 def _confirmed(state_dir: str) -> bool:

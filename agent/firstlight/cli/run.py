@@ -6,8 +6,10 @@ replaces itself (``execv``): same pid, same service, all memory given back.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import firstlight
@@ -15,11 +17,12 @@ from firstlight.cli import options
 from firstlight.cli.settings import proxy_address, proxy_of
 from firstlight.errors import NotEnrolledError, StateError
 from firstlight.system.facts import read_facts
-from firstlight.system.store import StateDirectory
+from firstlight.system.store import RUNNING, StateDirectory, agent_running
 from firstlight.wire.facts import facts_object
 
 DESCRIPTION = "Send heartbeats until stopped. systemd runs this; by hand, Ctrl-C ends it."
 RUN_FILE = "run.json"
+PIPE_BYTES = 60_000  # a pipe holds 65 536 without a reader, pipe(7)
 
 
 def verb(words: list[str], config: str | None) -> int:
@@ -34,24 +37,47 @@ def verb(words: list[str], config: str | None) -> int:
     registration = store.load_registration() if Path(settings.state_dir).is_dir() else None
     if registration is None:
         raise NotEnrolledError("not_enrolled", f"There is no registration in {settings.state_dir}.")
+    if pid := store.holder(RUNNING):
+        raise agent_running(pid)
     run_file: dict[str, object] = {"stateDir": settings.state_dir, "runtimeDir": settings.runtime_dir}
     if proxy_of(settings, registration.endpoint) is not None:
         run_file["proxy"] = {
             "url": proxy_address(settings, registration.endpoint),
             "authFile": settings.proxy_auth_file,
         }
-    path = Path(settings.state_dir) / RUN_FILE
+    become_daemon(hand_over(store, settings.runtime_dir, run_file))
+    raise AssertionError("execv returned")
+
+
+def hand_over(store: StateDirectory, runtime_dir: str, run_file: dict[str, object]) -> str:
+    """Puts the run file where the daemon finds it. A full disk is no reason to stay offline: then it needs none.
+
+    Returns:
+        its path: in the state directory, else in the runtime directory, else a pipe that stays open, /dev/fd/NUMBER.
+
+    Raises:
+        StateError: nothing takes it, which needs settings of more than 60 KB.
+    """
     try:
         store.prepare()
         store.write_json("facts.json", facts_object(read_facts()), durable=False)
         store.write_json(RUN_FILE, run_file, durable=False)
+        return str(Path(store.path) / RUN_FILE)
     except StateError as error:
-        if not path.is_file():
-            raise
-        # A full disk is no reason to go offline: what the last start wrote will do.
-        print(f"firstlight: {error} Going on with the settings of the last start.", file=sys.stderr)
-    become_daemon(str(path))
-    raise AssertionError("execv returned")
+        print(f"firstlight: {error} [{error.code}] Starting all the same.", file=sys.stderr)
+        refusal = error
+    if runtime_dir:
+        with suppress(StateError):
+            StateDirectory(runtime_dir).write_json(RUN_FILE, run_file, durable=False)
+            return str(Path(runtime_dir) / RUN_FILE)
+    body = json.dumps(run_file).encode()
+    if len(body) > PIPE_BYTES:
+        raise refusal
+    read_fd, write_fd = os.pipe()
+    os.write(write_fd, body)
+    os.close(write_fd)
+    os.set_inheritable(read_fd, True)
+    return f"/dev/fd/{read_fd}"
 
 
 def become_daemon(run_file: str) -> None:

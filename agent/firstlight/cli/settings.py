@@ -99,10 +99,12 @@ def _from_file(config: str | None, env: dict[str, str]) -> dict[str, str]:
         body = read_bounded(path, MAX_FILE_BYTES)
     except FileNotFoundError:
         if config:
-            raise UsageError("settings_unreadable", f"The settings file {path} does not exist.") from None
+            raise UsageError(
+                "settings_unreadable", f"The settings file {path} does not exist.", "Check the path."
+            ) from None
         return {}
     except OSError as error:
-        raise UsageError("settings_unreadable", f"The settings file {path} cannot be read: {error.strerror}.") from None
+        raise unreadable(f"The settings file {path}", error) from None
     try:
         parsed = tomllib.loads(body.decode("utf-8"))
     except (ValueError, RecursionError) as error:
@@ -126,6 +128,12 @@ def read_bounded(path: Path, limit_bytes: int) -> bytes:
     return body
 
 
+def unreadable(what: str, error: OSError) -> UsageError:
+    """What a file is called that was named and cannot be read; a path that leads nowhere is not a matter of rights."""
+    hint = "Check the path." if isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError)) else ""
+    return UsageError("settings_unreadable", f"{what} cannot be read: {error.strerror}.", hint)
+
+
 def read_secret_file(path: str, what: str) -> Secret:
     """A secret from the first line of a file.
 
@@ -139,7 +147,7 @@ def read_secret_file(path: str, what: str) -> Secret:
             )
         text = read_bounded(Path(path), MAX_SECRET_BYTES).decode("utf-8").strip()
     except OSError as error:
-        raise UsageError("settings_unreadable", f"{path} with {what} cannot be read: {error.strerror}.") from None
+        raise unreadable(f"{path} with {what}", error) from None
     except UnicodeDecodeError:
         raise UsageError("settings_invalid", f"{path} with {what} is not text.") from None
     if not text or "\n" in text:

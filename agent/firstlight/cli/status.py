@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import select
 import time
 from pathlib import Path
 
-from firstlight.cli import enrolling, options
+from firstlight.cli import enrolling, liveness, next_step, options
 from firstlight.cli.settings import Settings
 from firstlight.errors import StateError
 from firstlight.sources.text import read_install_id
-from firstlight.system.store import StateDirectory
+from firstlight.system.store import RUNNING, StateDirectory
 
 ONLINE, NOT_ONLINE = 0, 3
 POLL_S = 0.1
+SKEW_WORTH_SHOWING_S = 2.0
 
 
 def verb(words: list[str], config: str | None) -> int:
@@ -50,7 +50,7 @@ def verb(words: list[str], config: str | None) -> int:
 
 
 def read(settings: Settings) -> dict[str, object]:
-    """What is known: ``state`` is not_enrolled, enrolling, stopped, starting, online, cut_off, parked or retired.
+    """What is known: ``state`` is not_enrolled, enrolling, retired, or what ``liveness.judged`` says.
 
     Raises:
         StateError: the registration cannot be read.
@@ -60,7 +60,8 @@ def read(settings: Settings) -> dict[str, object]:
         return {"state": "not_enrolled"}
     store = StateDirectory(settings.state_dir)
     registration = store.load_registration()
-    live = _live(settings, store)
+    holder = store.holder(RUNNING)
+    live = _live(settings, store, holder)
     if registration is None:
         if live.get("state") == "retired":
             return live
@@ -76,19 +77,12 @@ def read(settings: Settings) -> dict[str, object]:
     }
     if store.repairs:
         found["repairs"] = store.repairs
-    if live.get("deviceId") != registration.device_id:
-        return found
-    running = _runs(live)
-    found.update(live)
-    if not running:
-        found["state"] = "stopped"
-    elif live.get("state") == "beating":
-        found["state"] = "online" if live.get("lastAcceptedAt") else "starting"
-    return found
+    is_ours = live.get("deviceId") == registration.device_id
+    return {**found, **liveness.judged(live if is_ours else {}, holder)}
 
 
-def _live(settings: Settings, store: StateDirectory) -> dict[str, object]:
-    """The newest status that an agent wrote; empty when none did."""
+def _live(settings: Settings, store: StateDirectory, holder: int | None) -> dict[str, object]:
+    """The status that the running agent wrote, else the newest; empty when none did."""
     places = [
         settings.runtime_dir,
         "/run/firstlight" if settings.state_dir == "/var/lib/firstlight" else "",
@@ -102,20 +96,7 @@ def _live(settings: Settings, store: StateDirectory) -> dict[str, object]:
             status = None  # a half-readable status is no reason to hide the registration
         if status:
             found.append(status)
-    return max(found, key=lambda status: str(status.get("writtenAt", "")), default={})
-
-
-def _runs(live: dict[str, object]) -> bool:
-    pid = live.get("pid")
-    if not isinstance(pid, int) or pid < 1:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return max(found, key=lambda status: (status.get("pid") == holder, str(status.get("writtenAt", ""))), default={})
 
 
 LABELS = (
@@ -124,25 +105,43 @@ LABELS = (
     ("platform", "platform"),
     ("hub", "endpoint"),
     ("last accepted", "lastAcceptedAt"),
-    ("next beat", "nextBeatAt"),
+    ("next beat", "nextBeat"),
     ("failures in a row", "failures"),
     ("reason", "reason"),
     ("", "message"),
     ("next step", "hint"),
     ("kept beats", "spooled"),
-    ("clock skew, s", "skewS"),
+    ("clock", "clock"),
 )
 
 
 def _show(found: dict[str, object]) -> None:
     print(f"{'state':<18} {str(found['state']).replace('_', ' ')}")
+    shown = {**found, **in_words(found, liveness.now_s())}
     for label, name in LABELS:
-        if found.get(name) not in (None, "", 0):
-            print(f"{label:<18} {found[name]}")
+        if shown.get(name) not in (None, "", 0):
+            print(f"{label:<18} {shown[name]}")
     repairs = found.get("repairs")
     for repair in repairs if isinstance(repairs, list) else []:
         print(repair)
     if found["state"] == "not_enrolled":
-        print("To enroll: firstlight enroll INSTALL_ID --hub https://HOST:PORT --pin sha256//…")
+        print(next_step.typed("To enroll: firstlight enroll INSTALL_ID --hub https://HOST:PORT --pin sha256//…"))
     elif found["state"] == "stopped":
-        print("The agent does not run. To start it: systemctl start firstlight, or: firstlight run")
+        print(f"The agent does not run. To start it: {next_step.to_start()}")
+
+
+def in_words(found: dict[str, object], now_s: float) -> dict[str, str]:
+    """What people read better as words: when the next beat comes, how wrong this box's clock is, what to type.
+
+    Args:
+        found: what ``read`` found.
+        now_s: seconds since boot.
+    """
+    words = {"hint": next_step.typed(str(found.get("hint") or ""))}
+    due_s, skew_s = found.get("nextBeatMonoS"), found.get("skewS")
+    if isinstance(due_s, (int, float)) and found["state"] != "not_responding":
+        words["nextBeat"] = f"in {enrolling.spoken(due_s - now_s)}" if due_s > now_s else "now"
+    if isinstance(skew_s, (int, float)) and abs(skew_s) >= SKEW_WORTH_SHOWING_S:
+        side = "behind" if skew_s > 0 else "ahead of"
+        words["clock"] = f"{enrolling.spoken(abs(skew_s))} {side} the hub's"
+    return words

@@ -222,5 +222,5 @@ class Store(Protocol):
         ...
 
     def write_status(self, status: dict[str, object]) -> None:
-        """Publishes what ``firstlight status`` shows; best effort, not fsynced, never a secret in it."""
+        """Publishes what ``firstlight status`` shows: not fsynced, never a secret in it. Raises StateError."""
         ...

@@ -189,7 +189,8 @@ def _removed(state: State, event: Removed, chance: float) -> Step:
 
 
 def _stop(state: State, event: StopAsked, chance: float) -> Step:
-    return state._replace(phase=STOPPED), (Quit(0),)
+    # A beat whose call the stop broke off may not have arrived; the hub knows one that did by its number.
+    return state._replace(phase=STOPPED), (Keep(), Quit(0))
 
 
 _TABLE: dict[tuple[str, type], Callable[..., Step]] = {

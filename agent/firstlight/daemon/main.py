@@ -1,12 +1,14 @@
 """The composition root of the beating process: a run file in, an exit status out.
 
-``firstlight run`` reads the settings at the door, writes the run file and becomes this process. The run file is JSON:
+``firstlight run`` reads the settings at the door, writes the run file and becomes this process. The run file (or, where
+no disk takes it, an open descriptor named as /dev/fd/NUMBER) is JSON:
 ``{"stateDir": PATH, "runtimeDir"?: PATH, "proxy"?: {"url": "http://HOST:PORT", "authFile"?: PATH}, "logLevel"?: 3 to 6,
 "haste"?: NUMBER}``; ``haste`` makes every wait that many times shorter, for tests and measurements.
 """
 
 from __future__ import annotations
 
+import json
 import os
 
 from firstlight import __version__
@@ -30,7 +32,6 @@ from firstlight.wire.heartbeat import missed_object, read_missed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import NamedTuple
 
     from firstlight.core.model import Registration
@@ -41,6 +42,7 @@ else:
 SEEN_EVERY_S = 86_400.0
 EXIT_INTERNAL = 70
 MAX_SECRET_BYTES = 4096
+HANDED_OVER = "/dev/fd/"
 
 
 class RunFile(NamedTuple):
@@ -57,7 +59,7 @@ def main(run_file: str) -> int:
     """Beats until told to stop.
 
     Args:
-        run_file: path of the run file.
+        run_file: path of the run file, or /dev/fd/NUMBER.
 
     Returns:
         0 after a stop, 78 when not enrolled or retired, otherwise the status of the error that was logged.
@@ -84,7 +86,7 @@ def read_run_file(path: str) -> RunFile:
         StateError: the file cannot be read or is damaged.
         UsageError: a field in it cannot be used.
     """
-    found = StateDirectory(os.path.dirname(path) or ".").read_json(os.path.basename(path))
+    found = _handed_over(path)
     if found is None:
         raise StateError("state_corrupt", f"{path} does not exist.", "Start the agent with: firstlight run")
     state_dir, runtime_dir = found.get("stateDir"), found.get("runtimeDir") or ""
@@ -94,6 +96,21 @@ def read_run_file(path: str) -> RunFile:
     if not isinstance(haste, (int, float)) or not 1 <= haste <= 1e6 or log_level not in (ERROR, WARNING, 5, INFO):
         raise UsageError("settings_invalid", f"haste or logLevel in {path} cannot be used.")
     return RunFile(state_dir, runtime_dir, _proxy(found.get("proxy"), path), int(str(log_level)), float(haste))
+
+
+def _handed_over(path: str) -> dict[str, object] | None:
+    """The object in a run file, or from the descriptor that the door left open."""
+    if not path.startswith(HANDED_OVER):
+        return StateDirectory(os.path.dirname(path) or ".").read_json(os.path.basename(path))
+    try:
+        fd = int(path[len(HANDED_OVER) :])
+        try:
+            found = json.loads(files.read_up_to(fd, files.MAX_BYTES))
+        finally:
+            os.close(fd)
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _proxy(found: object, path: str) -> Proxy | None:
@@ -129,7 +146,7 @@ def _beat(run: RunFile, journal: Journal) -> int:
         # Two agents with one registration would share sequence numbers and the spool.
         lock.__enter__()
     except StateError as error:
-        if error.code == "state_locked":
+        if error.code == "agent_running":
             raise
         journal.write(WARNING, f"{error} {error.hint} Beats go on.")
     runner = _compose(run, journal, store, registration, stop, clock, seen)
@@ -163,25 +180,34 @@ def _compose(
             facts_hash=facts_hash,
             chance=chance,
             log=journal.write,
-            publish=_publisher(run, store),
+            publish=_Publisher(run, store, journal),
             saw_time=seen.note,
             agent_version=__version__,
         )
     )
 
 
-def _publisher(run: RunFile, store: StateDirectory) -> Callable[[dict[str, object]], None]:
+class _Publisher:
     """Where the status goes: the runtime directory, if any. That ends with the service; a retirement outlives it."""
-    if not run.runtime_dir:
-        return store.write_status
-    live = StateDirectory(run.runtime_dir)
 
-    def publish(status: dict[str, object]) -> None:
-        live.write_status(status)
-        if status["state"] == RETIRED:
-            store.write_status(status)
+    def __init__(self, run: RunFile, store: StateDirectory, journal: Journal) -> None:
+        self._store = store
+        self._live = StateDirectory(run.runtime_dir) if run.runtime_dir else store
+        self._journal = journal
+        self._fails = False
 
-    return publish
+    def __call__(self, status: dict[str, object]) -> None:
+        """Publishes; a disk that refuses is logged once, and whoever reads the old status sees that it is overdue."""
+        try:
+            self._live.write_status(status)
+            if status["state"] == RETIRED and self._live is not self._store:
+                self._store.write_status(status)
+        except StateError as error:
+            if not self._fails:
+                self._journal.write(WARNING, f"{error} 'firstlight status' shows nothing new; beats go on.")
+            self._fails = True
+        else:
+            self._fails = False
 
 
 def _facts(store: StateDirectory, journal: Journal) -> Facts:

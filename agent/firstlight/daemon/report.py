@@ -42,7 +42,7 @@ class Report:
         registration = self._parts.registration
         self._parts.log(6, f"Beating as {registration.device_id} to {registration.endpoint.url}.")
         self._parts.notifier.ready(f"Starting: first heartbeat to {registration.endpoint.url}")
-        self._publish(state)
+        self._publish(state, 0.0)
 
     def accepted(self, event: Accepted) -> None:
         """The platform has a beat."""
@@ -86,7 +86,8 @@ class Report:
 
     def _publish(self, state: State, next_beat_in_s: float | None = None) -> None:
         parts = self._parts
-        wall_s = parts.clock.moment().wall_s
+        moment = parts.clock.moment()
+        wall_s = moment.wall_s
         has_reason = state.phase in (lifecycle.CUT_OFF, lifecycle.PARKED, lifecycle.RETIRED)
         parts.publish(
             {
@@ -98,6 +99,8 @@ class Report:
                 "intervalS": state.interval_s,
                 "lastAcceptedAt": self._last_accepted_at or None,
                 "nextBeatInS": None if next_beat_in_s is None else round(next_beat_in_s, 1),
+                # The clock that nobody sets: by it a reader knows whether this status is overdue.
+                "nextBeatMonoS": None if next_beat_in_s is None else round(moment.monotonic_s + next_beat_in_s, 1),
                 "nextBeatAt": None if next_beat_in_s is None else iso(wall_s + next_beat_in_s),
                 "failures": state.failures,
                 "spooled": len(parts.spool),

@@ -22,7 +22,7 @@ from firstlight.core.lifecycle import (
 from firstlight.core.model import Beat, MissedBeat
 from firstlight.daemon.report import Report
 from firstlight.daemon.stop import StopNow
-from firstlight.errors import StateError, UnreachableError
+from firstlight.errors import FirstlightError, StateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,8 +132,8 @@ class Runner:
                 event = self._ask_back() if isinstance(action, AskBack) else self._send(self._due)
         except StopNow:
             event = StopAsked()
-        except UnreachableError as error:
-            event = Failed(error.code, error.message, error.retry_after_s)
+        except FirstlightError as error:
+            event = Failed(error.code, error.message, getattr(error, "retry_after_s", None))
         parts.notifier.alive()
         return self._settled(event)
 
@@ -179,6 +179,7 @@ class Runner:
     def _accepted(self, event: Accepted) -> Accepted:
         parts = self._parts
         parts.spool.drop(self._carried)
+        self._due = None
         self._carries = True
         if event.facts_wanted:
             self._told_hash = ""
@@ -203,11 +204,17 @@ class Runner:
     def _keep(self, cause: Event) -> None:
         due, self._due = self._due, None
         if due is not None:
-            self._parts.spool.add(due._replace(reason=getattr(cause, "code", "")[:64] or "unknown"))
+            self._parts.spool.add(due._replace(reason=getattr(cause, "code", "stopped")[:64] or "unknown"))
 
     def _retire(self) -> None:
+        store = self._parts.store
         try:
-            self._parts.store.retire("device_removed")
+            found = store.load_registration()
+            if found is not None and found.key_fingerprint != self._parts.registration.key_fingerprint:
+                # The box was enrolled anew meanwhile; the tombstone is not about that key.
+                self._parts.log(4, "The box has another registration by now; it was left as it is.")
+                return
+            store.retire("device_removed")
         except StateError as error:
             # The next start asks again, gets the same answer, and tries again.
             self._parts.log(3, f"The registration could not be set aside: {error}")

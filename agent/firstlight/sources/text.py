@@ -18,7 +18,7 @@ def read_install_id(given: str) -> Secret:
         given: the installId itself, ``-`` for standard input, or ``@PATH`` for a file.
 
     Raises:
-        InvitationError: ``install_id_malformed``, or the file cannot be read.
+        InvitationError: ``install_id_malformed``, ``source_unreadable``.
     """
     if given == "-":
         if sys.stdin.isatty():
@@ -31,7 +31,7 @@ def read_install_id(given: str) -> Secret:
             with Path(given[1:]).open("rb") as file:
                 return parse_install_id(_decoded(file.read(MAX_BYTES)))
         except OSError as error:
-            raise InvitationError("install_id_malformed", f"{given[1:]} cannot be read: {error.strerror}.") from None
+            raise InvitationError("source_unreadable", f"{given[1:]} cannot be read: {error.strerror}.") from None
     return parse_install_id(given)
 
 

@@ -6,15 +6,16 @@ import os
 import select
 import time
 
+from firstlight import BUILT_AT_S
 from firstlight.core.model import Moment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from firstlight.system.store import StateDirectory
 
-# No right clock is before the day this version was made, nor many years after what was last seen.
-BUILT_AT_S = 1_793_491_200.0  # 2026-11-01
-PLAUSIBLE_AHEAD_S = 5 * 365.25 * 86_400
+EARLY_S = 86_400.0
+AHEAD_S = 7 * 86_400.0
+SKEW_S = 3600.0
 BOOT_ID_FILE = "/proc/sys/kernel/random/boot_id"
 
 
@@ -37,6 +38,7 @@ class SystemClock:
         self._ears = [wake_fd] if wake_fd >= 0 else []
         self._haste = haste
         self._boot_id = _boot_id()
+        self._told: tuple[float, float] | None = None  # a platform's clock, and the time since boot when it told it
 
     def moment(self) -> Moment:
         """Now, by all three clocks."""
@@ -52,15 +54,26 @@ class SystemClock:
         return bool(readable)
 
     def saw(self, server_time_s: float) -> None:
-        """A platform told its time: no right clock is before it."""
+        """A platform told its time: from now on the wall clock is measured against it."""
         self._floor_s = max(BUILT_AT_S, server_time_s)
+        self._told = (server_time_s, self.monotonic_s())
+
+    def is_before_floor(self) -> bool:
+        """Whether the wall clock must be wrong: it is before what was last seen, by more than a day."""
+        return time.time() < self._floor_s - EARLY_S
 
     def is_trustworthy(self) -> bool:
-        """Whether the wall clock can be right: not before the floor, not implausibly far after it.
+        """Whether certificates may be judged by the wall clock, where the hub's own CA or key is pinned.
 
-        A day of tolerance below the floor, since the platform's clock may be a little ahead of this one.
+        Once a platform told its time: within an hour of it. Before that: from a day before what was last seen to a week
+        after; a box that was off for longer, or whose clock runs ahead, makes its first connection without dates and
+        knows then. (A certificate lives about a year: a clock two years ahead must not keep a box offline.)
         """
-        return self._floor_s - 86_400 <= time.time() <= self._floor_s + PLAUSIBLE_AHEAD_S
+        now_s = time.time()
+        if self._told is not None:
+            server_time_s, told_at_s = self._told
+            return abs(now_s - (server_time_s + self.monotonic_s() - told_at_s)) <= SKEW_S
+        return self._floor_s - EARLY_S <= now_s <= self._floor_s + AHEAD_S
 
 
 def _boot_id() -> str:

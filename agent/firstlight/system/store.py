@@ -4,6 +4,7 @@ registration.json, registration.backup.json    the same registration twice: dama
 device.key                                     the private key, PKCS#8 in PEM
 retired/TIME/                                  what a tombstone or a reset set aside; nothing is ever deleted
 lock                                           held by enroll and reset, so that only one of them is at work
+running                                        held by the agent for as long as it lives; a reset holds it too
 status.json                                    what the running agent publishes; may be in a runtime directory instead
 """
 
@@ -13,7 +14,6 @@ import fcntl
 import json
 import os
 import time
-from contextlib import suppress
 
 from firstlight.errors import StateError
 from firstlight.system import files, registration_file
@@ -75,9 +75,32 @@ class StateDirectory:
         """Keeps others out while the ``with`` block runs: other enrolls and resets, or with ``running`` other agents.
 
         Raises:
-            StateError: ``state_locked`` when one is at work, ``state_unwritable``.
+            StateError: ``state_locked`` when one is at work, ``agent_running``, ``state_unwritable``.
         """
-        return _Lock(self.path, name)
+        return _Lock(self, name)
+
+    def holder(self, name: str) -> int | None:
+        """The process that holds a lock, found without taking it: one that looks is in nobody's way.
+
+        Returns:
+            its pid, 0 when nobody holds the lock, -1 for a process that cannot be seen from here, and None when it
+            cannot be told: there is no such file, it cannot be read, or nobody could lock it on a read-only disk.
+        """
+        import struct  # here: the agent itself never asks
+
+        try:
+            fd = os.open(os.path.join(self.path, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                asked = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)  # struct flock, fcntl(2)
+                kind, _, _, _, pid = struct.unpack("hhqqi", fcntl.fcntl(fd, fcntl.F_GETLK, asked))
+                is_read_only = bool(os.fstatvfs(fd).f_flag & os.ST_RDONLY)
+            finally:
+                os.close(fd)
+        except OSError:
+            return None
+        if kind == fcntl.F_UNLCK:
+            return None if is_read_only else 0
+        return pid or -1
 
     # -- small files -------------------------------------------------------------------------------------------------
     def write_json(self, name: str, value: dict[str, object], *, durable: bool = True, mode: int = 0o600) -> None:
@@ -248,9 +271,12 @@ class StateDirectory:
 
     # -- what is published -------------------------------------------------------------------------------------------
     def write_status(self, status: dict[str, object]) -> None:
-        """Publishes what ``firstlight status`` shows: readable by all, not fsynced, best effort."""
-        with suppress(StateError):  # a full disk must not end the beats; the log has said what matters
-            self.write_json(STATUS, status, durable=False, mode=0o644)
+        """Publishes what ``firstlight status`` shows: readable by all, not fsynced.
+
+        Raises:
+            StateError: ``state_unwritable``; what was published before is still there, and grows old.
+        """
+        self.write_json(STATUS, status, durable=False, mode=0o644)
 
     def read_status(self) -> dict[str, object] | None:
         """The newest status, or None. Raises StateError (``state_corrupt``, ``state_unreadable``)."""
@@ -269,21 +295,31 @@ class StateDirectory:
         self.write_json(SEEN, {"serverTimeS": round(server_time_s)})
 
 
+def agent_running(pid: int | None, hint: str = "") -> StateError:
+    """What is said where the agent may not run but does; ``pid`` as ``StateDirectory.holder`` gives it."""
+    named = f" (pid {pid})" if pid and pid > 0 else ""
+    return StateError("agent_running", f"The agent runs already{named}.", hint)
+
+
 class _Lock:
-    def __init__(self, directory: str, name: str) -> None:
-        self._directory = directory
+    """A record lock (fcntl(2)) on a whole file: unlike flock it can be asked about, and says whose it is."""
+
+    def __init__(self, store: StateDirectory, name: str) -> None:
+        self._store = store
         self._name = name
         self._fd = -1
 
     def __enter__(self) -> None:
-        path = os.path.join(self._directory, self._name)
+        path = os.path.join(self._store.path, self._name)
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            files.give_to_owner(self._fd, self._directory)
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            files.give_to_owner(self._fd, self._store.path)
+            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._fd)
-            raise StateError("state_locked", f"Another firstlight is at work in {self._directory}.") from None
+            if self._name == RUNNING:
+                raise agent_running(self._store.holder(RUNNING)) from None
+            raise StateError("state_locked", f"Another firstlight is at work in {self._store.path}.") from None
         except OSError as error:
             raise files.unwritable(path, error) from None
 

@@ -19,7 +19,7 @@ from firstlight_hub import __version__
 from firstlight_hub.api import box, devices
 from firstlight_hub.api.description import describe
 from firstlight_hub.api.parts import Parts
-from firstlight_hub.api.problems import answer, problem_response
+from firstlight_hub.api.problems import FAULT, answer, problem_response
 from firstlight_hub.ingest.group_commit import GroupCommit, Write
 from firstlight_hub.ingest.http_ingest import ROUTE, HeartbeatEndpoint
 from firstlight_hub.model import Refusal
@@ -95,7 +95,7 @@ def _answer_problems(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
         return problem_response(error.status_code, Problem(code, message), headers)
 
     async def fault(request: Request, error: Exception) -> Response:
-        return problem_response(500, Problem("internal", "The hub failed; its log says more."))
+        return problem_response(500, FAULT)
 
     handlers: dict[type[Exception], Callable[[Request, Any], Any]] = {
         FirstlightError: ours,

@@ -42,7 +42,7 @@ def install_script(installId: str, parts: OurParts) -> Response:  # noqa: N803
         hub_url=parts.site.url,
         pin=parts.site.pin,
         ca_pem=parts.site.ca_pem,
-        bundles=parts.site.bundles,
+        bundles=parts.site.bundles.offered(),
         agent_version=__version__,
         refusal=(refusal.message, refusal.hint) if refusal else None,
     )
@@ -53,9 +53,9 @@ def install_script(installId: str, parts: OurParts) -> Response:  # noqa: N803
 @router.get("/bundles/{name}", **documented("The agent for one Python and architecture", 200, "application/gzip", 404))
 def bundle(name: str, parts: OurParts) -> Response:
     """Public; the install script knows the SHA-256 of each bundle."""
-    if name not in parts.site.bundles:
+    if name not in parts.site.bundles.offered():
         raise Refusal("not_found", "There is no such bundle.")
-    return FileResponse(parts.site.bundles_dir / name, media_type="application/gzip")
+    return FileResponse(parts.site.bundles.directory / name, media_type="application/gzip")
 
 
 @router.post(
@@ -64,8 +64,9 @@ def bundle(name: str, parts: OurParts) -> Response:
 )
 async def redeem(installId: str, request: Request) -> Response:  # noqa: N803
     """Binds the installId to the key that signed the request: 201 the first time, 200 and the same for the same key."""
-    request_body = decode_redeem(await _body(request))
     parts = get_parts(request)
+    await run_in_threadpool(parts.enrolling.check_issued, installId)  # nobody else gets us to read a body
+    request_body = decode_redeem(await _body(request))
     return await run_in_threadpool(_redeem, parts, installId, request_body.csr_pem, request_body.facts)
 
 

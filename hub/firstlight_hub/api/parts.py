@@ -1,6 +1,5 @@
 """What the routes work with, put together once by ``app.build_app``."""
 
-from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Request
@@ -13,6 +12,7 @@ from firstlight_hub.service.access import Access
 from firstlight_hub.service.beats import Beats
 from firstlight_hub.service.devices import Devices
 from firstlight_hub.service.enrolling import Enrolling
+from firstlight_hub.shelf import Shelf
 
 
 class Site(NamedTuple):
@@ -22,15 +22,13 @@ class Site(NamedTuple):
         url: ``https://HOST:PORT``.
         pin: ``sha256//`` + base64 of the server's key, or None where a public certificate stands before the hub.
         ca_pem: the hub's own CA, or "" where the system's store is to be trusted.
-        bundles_dir: where the agent's bundles are.
-        bundles: file name -> SHA-256 in hex.
+        bundles: where the agent's bundles are.
     """
 
     url: str
     pin: str | None
     ca_pem: str
-    bundles_dir: Path
-    bundles: dict[str, str]
+    bundles: Shelf
 
 
 class Parts(NamedTuple):

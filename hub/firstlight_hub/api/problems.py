@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
@@ -33,6 +35,10 @@ STATUS = {
     "database_unusable": 503,
 }
 RETRY_AFTER_S = 10
+BODY_WITHIN_S = 15.0
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+FAULT = Problem("internal", "The hub failed; its log says more.")
 
 
 class WrongMediaType(WireError):
@@ -72,16 +78,43 @@ def is_json(headers: Mapping[bytes, bytes]) -> None:
 
 
 async def read_bounded(
-    headers: Mapping[bytes, bytes], receive: Callable[[], Awaitable[MutableMapping[str, Any]]], limit_bytes: int
+    headers: Mapping[bytes, bytes],
+    receive: Receive,
+    limit_bytes: int,
+    within_s: float = BODY_WITHIN_S,
 ) -> bytes:
     """The request's body, at most ``limit_bytes``; a larger one is refused before it is read.
 
     Raises:
-        WireError: ``request_too_large``, or ``request_malformed`` when the other side went away.
+        WireError: ``request_too_large``, or ``request_malformed`` when the other side went away, or took longer than
+            ``within_s`` seconds.
     """
     said = headers.get(b"content-length", b"")
     if said.isdigit() and int(said[:20]) > limit_bytes:
         raise WireError(f"the body has more than {limit_bytes} bytes", "request_too_large")
+    task, is_late = asyncio.current_task(), False
+
+    def end() -> None:
+        nonlocal is_late
+        is_late = True
+        if task is not None:
+            task.cancel()
+
+    # Not asyncio.wait_for, which makes a task for each message: every beat comes through here.
+    timer = asyncio.get_running_loop().call_later(within_s, end)
+    try:
+        return await _read(receive, limit_bytes)
+    except asyncio.CancelledError:
+        if not is_late:
+            raise
+        if sys.version_info >= (3, 11) and task is not None:
+            task.uncancel()
+        raise WireError(f"the body did not come within {within_s:g} seconds") from None
+    finally:
+        timer.cancel()
+
+
+async def _read(receive: Receive, limit_bytes: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     while True:

@@ -7,10 +7,18 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from firstlight.errors import FirstlightError
+from firstlight.errors import FirstlightError, UsageError
 from firstlight_hub import __version__
 
 Verb = Callable[[argparse.Namespace], None]
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose complaints go the way of every other error: one sentence, a code, a next step."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Raises UsageError instead of printing and exiting."""
+        raise UsageError("usage", f"{message[:1].upper()}{message[1:]}.", f"Run: {self.prog} --help")
 
 
 def _init(arguments: argparse.Namespace) -> None:
@@ -99,8 +107,8 @@ def _key_verbs(group: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
-    top = argparse.ArgumentParser(prog="firstlight-hub", description="A small platform for Firstlight devices.")
+    """The whole command line; parsing raises UsageError ``usage``."""
+    top: argparse.ArgumentParser = Parser(prog="firstlight-hub", description="A small platform for Firstlight devices.")
     top.add_argument("--version", action="version", version=f"firstlight-hub {__version__}")
     group = top.add_subparsers(required=True, metavar="VERB")
     _init_arguments(_verb(group, "init", _init, "Makes a new hub in a folder: CA, certificate, database, first key."))
@@ -113,8 +121,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Returns its exit status: 0, or the error's own."""
-    arguments = parser().parse_args(argv)
     try:
+        arguments = parser().parse_args(argv)
         arguments.verb(arguments)
     except FirstlightError as error:
         print(f"firstlight-hub: {error}", file=sys.stderr)

@@ -10,10 +10,12 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -24,9 +26,10 @@ from firstlight_hub.access_log import AccessLog
 from firstlight_hub.api.app import build_app
 from firstlight_hub.api.parts import Parts, Site
 from firstlight_hub.bundle import ensure_bundles
+from firstlight_hub.connection import HubProtocol, raise_file_limit
 from firstlight_hub.folder import HubFolder
 from firstlight_hub.notify import notify, watchdog_s
-from firstlight_hub.one_write import OneWriteProtocol
+from firstlight_hub.renewal import RENEWED, clock_warning, keep_certificate_fresh
 from firstlight_hub.service.access import Access
 from firstlight_hub.service.beats import Beats
 from firstlight_hub.service.devices import Devices
@@ -36,25 +39,38 @@ from firstlight_hub.store.sqlite import SqliteStore
 
 STOP_WITHIN_S = 10
 IDLE_CUT_S = 0.3
+WARM = 8  # database connections that are open before the first box comes
+
+KeepFresh = Callable[[ssl.SSLContext, Callable[[str], None]], Coroutine[Any, Any, None]]
 
 
 def serve(arguments: argparse.Namespace) -> None:
     """Serves until SIGTERM or SIGINT; beats that came in are on disk when it ends."""
     folder = HubFolder(arguments.dir)
     settings = _with_arguments(folder.settings(), arguments)
+    with folder.serving():
+        _serve(folder, settings, arguments)
+
+
+def _serve(folder: HubFolder, settings: Settings, arguments: argparse.Namespace) -> None:
     is_plain = settings.behind_proxy or arguments.plain_http_on_loopback
     listening = _listen(settings.listen, settings.port, is_plain)
+    raise_file_limit()
     store = folder.store()
     try:
+        store.warm(WARM)
         site = _site(folder, settings, arguments.plain_http_on_loopback, listening)
-        if not is_plain:
-            hosts = (*settings.hosts, parse_endpoint(site.url).host.strip("[]"))
-            if folder.renew_certificate(hosts, datetime.now(timezone.utc)):
-                print("A new server certificate was issued; its key and pin stay.", flush=True)
+        hosts = () if is_plain else (*settings.hosts, parse_endpoint(site.url).host.strip("[]"))
+        if warning := clock_warning(site.ca_pem, datetime.now(timezone.utc)):
+            print(f"Warning: {warning}", file=sys.stderr, flush=True)
+        if hosts and folder.renew_certificate(hosts, datetime.now(timezone.utc)):
+            print(RENEWED, flush=True)
         app = build_app(_parts(store, settings, folder.secret(), site), store.write_beats)
         answering = AccessLog(app, lambda line: print(line, flush=True)) if settings.access_log else app
-        announce = _announcer(folder, site, listening.getsockname()[1], arguments.ready_fd)
-        server = _Server(_config(answering, settings, None if is_plain else folder), announce)
+        how = "plain HTTP, behind a proxy" if settings.behind_proxy else "plain HTTP" if is_plain else "HTTPS"
+        announce = _announcer(folder, site, listening, how, arguments.ready_fd)
+        config = _config(answering, settings, None if is_plain else folder)
+        server = _Server(config, announce, partial(keep_certificate_fresh, folder, hosts))
         # uvicorn ends on these and then raises them again: a stop that was asked for is not a failure.
         for asked in (signal.SIGTERM, signal.SIGINT):
             signal.signal(asked, lambda *_: setattr(server, "should_exit", True))
@@ -78,6 +94,8 @@ def _with_arguments(settings: Settings, arguments: argparse.Namespace) -> Settin
 
 def _listen(host: str, port: int, is_plain: bool) -> socket.socket:
     try:
+        if not 0 <= port <= 65_535:  # getaddrinfo would go round
+            raise OverflowError
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, OverflowError):
         raise UsageError("settings_invalid", f"{host!r} port {port} is not an address to listen on.") from None
@@ -110,7 +128,6 @@ def _site(folder: HubFolder, settings: Settings, plain_on_loopback: bool, listen
         url=url,
         pin=folder.pin() if has_own_tls else None,
         ca_pem=folder.ca_pem() if has_own_tls else "",
-        bundles_dir=folder.bundles,
         bundles=bundles,
     )
 
@@ -138,8 +155,8 @@ def _config(app: Any, settings: Settings, tls_from: HubFolder | None) -> uvicorn
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s", level=logging.WARNING)
     return uvicorn.Config(
         app,
-        loop="uvloop",
-        http=OneWriteProtocol,
+        loop="firstlight_hub.connection:HubLoop",
+        http=HubProtocol,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -155,10 +172,15 @@ def _config(app: Any, settings: Settings, tls_from: HubFolder | None) -> uvicorn
     )
 
 
-def _announcer(folder: HubFolder, site: Site, port: int, ready_fd: int | None) -> Callable[[], None]:
+def _announcer(
+    folder: HubFolder, site: Site, listening: socket.socket, how: str, ready_fd: int | None
+) -> Callable[[], None]:
+    host, port = listening.getsockname()[:2]
+    where = f"listening on {_bracketed(host)}:{port} ({how}); boxes reach it at {site.url}"
+
     def announce() -> None:
         told = folder.announce(site.url, site.pin, port)
-        print(f"listening on {site.url}", flush=True)
+        print(where, flush=True)
         if ready_fd is not None:
             with os.fdopen(ready_fd, "wb") as ready:
                 ready.write(told + b"\n")
@@ -170,8 +192,9 @@ def _announcer(folder: HubFolder, site: Site, port: int, ready_fd: int | None) -
 class _Server(uvicorn.Server):
     """uvicorn, which says when it listens and keeps systemd's watchdog quiet."""
 
-    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None], keep_fresh: KeepFresh) -> None:
         super().__init__(config)
+        self._keep_fresh = keep_fresh
         self._announce = announce
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -180,12 +203,16 @@ class _Server(uvicorn.Server):
         if self.should_exit:
             return
         self._announce()
+        if self.config.ssl is not None:
+            self._renewing = asyncio.create_task(self._keep_fresh(self.config.ssl, partial(print, flush=True)))
         if span_s := watchdog_s():
             self._feeding = asyncio.create_task(_feed(span_s / 3))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stops."""
         notify("STOPPING=1")
+        if self.config.ssl is not None:
+            self._renewing.cancel()
         cutting = asyncio.create_task(self._cut_idle())
         await super().shutdown(sockets)
         cutting.cancel()

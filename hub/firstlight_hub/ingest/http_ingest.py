@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
@@ -12,7 +13,7 @@ from firstlight.core.model import Beat
 from firstlight.errors import FirstlightError
 from firstlight.wire.bounded import MAX_BEAT_BYTES, WireError
 from firstlight.wire.heartbeat import decode_beat, encode_beat_reply
-from firstlight_hub.api.problems import answer, is_json, read_bounded
+from firstlight_hub.api.problems import FAULT, Receive, answer, is_json, problem_response, read_bounded
 from firstlight_hub.ingest.group_commit import GroupCommit
 from firstlight_hub.model import Refusal, digest
 from firstlight_hub.service.beats import Beater, Beats
@@ -20,8 +21,9 @@ from firstlight_hub.service.beats import Beater, Beats
 ROUTE = "/{workspace}/devices/v2/{device_id}/heartbeat"
 BEAT_PATH = re.compile(r"/(?P<workspace>[^/]+)/devices/v2/(?P<device_id>[^/]+)/heartbeat")
 
+LOG = logging.getLogger(__name__)
+
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
@@ -57,6 +59,10 @@ class HeartbeatEndpoint:
             body = await self._take(scope, receive)
         except (FirstlightError, WireError) as error:
             await answer(error)(scope, receive, send)
+            return
+        except Exception:
+            LOG.exception("A beat could not be answered")
+            await problem_response(500, FAULT)(scope, receive, send)
             return
         head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": head})

@@ -36,7 +36,8 @@ class Access:
             Refusal: ``not_found``: no such workspace, or no such device in it.
         """
         if workspace not in self._workspaces:
-            raise Refusal("not_found", f"There is no workspace {workspace} in hub.toml.")
+            hint = f"Add [workspace.{workspace}] to hub.toml and restart the hub."
+            raise Refusal("not_found", f"There is no workspace {workspace} in hub.toml.", hint=hint)
         text = "flk_" + secrets.token_urlsafe(24)
         bound = None if scopes is None else tuple(scopes)
         key = ApiKey(digest(text), workspace, bound, device_id, label, self._clock())
@@ -58,7 +59,7 @@ class Access:
         with self._store.writing() as transaction:
             found = [key for key in transaction.api_keys() if key.handle == handle]
             if not found:
-                raise Refusal("not_found", f"There is no key {handle}.")
+                raise Refusal("not_found", f"There is no key {handle}.", hint="See: firstlight-hub key list")
             transaction.revoke_api_key(found[0].hash, self._clock())
 
     def caller(self, key: str) -> Caller:

@@ -57,8 +57,10 @@ class Writing(Reading, Protocol):
         """Adds a device; its ``number`` is the store's to give."""
         ...
 
-    def bind(self, device_id: str, fingerprint: str, key_hash: bytes, facts: tuple[Facts, str] | None) -> None:
-        """Gives a device its key, and with ``facts`` what its machine is, with their hash."""
+    def bind(
+        self, device_id: str, fingerprint: str, key_hash: bytes, facts: tuple[Facts, str] | None, generation: int = 1
+    ) -> None:
+        """Gives a device its key of that generation, and with ``facts`` what its machine is, with their hash."""
         ...
 
     def remove_device(self, tombstone: Tombstone) -> None:

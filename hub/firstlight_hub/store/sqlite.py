@@ -6,7 +6,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import TypeVar
@@ -26,6 +26,7 @@ ADD_API_KEY = """INSERT INTO api_key (hash, workspace, scopes, device_id, label,
     VALUES (?, ?, ?, ?, ?, ?, ?)"""
 ADD_TOMBSTONE = """INSERT INTO tombstone (workspace, id, key_fingerprint, key_hash, removed_at_ms)
     VALUES (?, ?, ?, ?, ?)"""
+BIND = "UPDATE device SET key_fingerprint = ?, key_hash = ?, key_generation = ? WHERE id = ?"
 END_INSTALL_IDS = "UPDATE install_id SET revoked_at_ms = coalesce(revoked_at_ms, ?) WHERE device_id = ?"
 END_API_KEYS = "UPDATE api_key SET revoked_at_ms = coalesce(revoked_at_ms, ?) WHERE device_id = ?"
 # Groups may be a moment out of order; more than a minute ahead was the hub's own clock, before it was put right.
@@ -86,20 +87,39 @@ class SqliteStore:
 
     @contextmanager
     def _connection(self, begin: str) -> Iterator[sqlite3.Connection]:
+        connection = None
         try:
-            connection = self._idle.pop()  # not "if self._idle": another thread may take the last one meanwhile
-        except IndexError:
-            connection = self._open()
-        try:
+            connection = self._free()
             connection.execute(begin)
             yield connection
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise StateError("database_unusable", f"The hub's database cannot be used now: {error}.") from error
         finally:
+            if connection is not None:
+                self._give_back(connection)
+
+    def _free(self) -> sqlite3.Connection:
+        try:
+            return self._idle.pop()  # not "if self._idle": another thread may take the last one meanwhile
+        except IndexError:
+            return self._open()
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        try:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            connection.close()  # SQLite rolls back what a lost connection leaves
+        else:
             self._idle.append(connection)
+
+    def warm(self, count: int) -> None:
+        """Opens that many connections at once, so that later ones need no file descriptor. Raises StateError."""
+        with ExitStack() as stack:
+            for _ in range(count):
+                view = stack.enter_context(self.reading())
+                view.device("")  # the first question opens the files
 
     @contextmanager
     def reading(self) -> Iterator[View]:
@@ -261,11 +281,11 @@ class Transaction(View):
         row = (workspace, id_, name, device_type, workflow_id, json.dumps(tags), offline_mode, created_at_ms)
         self._connection.execute(ADD_DEVICE, row)
 
-    def bind(self, device_id: str, fingerprint: str, key_hash: bytes, facts: tuple[Facts, str] | None) -> None:
+    def bind(
+        self, device_id: str, fingerprint: str, key_hash: bytes, facts: tuple[Facts, str] | None, generation: int = 1
+    ) -> None:
         """As ``Writing.bind``."""
-        self._connection.execute(
-            "UPDATE device SET key_fingerprint = ?, key_hash = ? WHERE id = ?", (fingerprint, key_hash, device_id)
-        )
+        self._connection.execute(BIND, (fingerprint, key_hash, generation, device_id))
         if facts is not None:
             told = (_facts_text(facts[0]), facts[1], device_id)
             self._connection.execute("UPDATE device SET facts = ?, facts_hash = ? WHERE id = ?", told)

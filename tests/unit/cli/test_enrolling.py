@@ -54,6 +54,7 @@ class Bench:
         self.store, self.clock = FakeStore(), FakeClock()
         self.caller, self.session = ScriptedCaller(answer), ScriptedCaller(answer)
         self.told: list[str] = []
+        self.seen: list[float] = []
 
     def enroll(self, invitation: Invitation = INVITATION, patience_s: float = 60.0) -> Enrolled:
         """Enrolls once."""
@@ -64,6 +65,7 @@ class Bench:
             caller=self.caller,
             open_session=lambda registration: cast(Session, self.session),
             clock=self.clock,
+            saw_time=self.seen.append,
             chance=lambda: 0.5,
             tell=self.told.append,
             patience_s=patience_s,
@@ -96,6 +98,7 @@ def test_writes_before_it_speaks() -> None:
     assert bench.session.closed
     assert bench.told[-1] == "first heartbeat accepted: this device is online"
     assert "i" * 20 not in json.dumps(bench.store.files)
+    assert bench.seen == [1_763_724_000.0]
 
 
 def test_again_with_the_same_id_does_nothing() -> None:

@@ -168,6 +168,23 @@ def test_a_tombstone_with_our_key_retires() -> None:
     assert world.statuses[-1]["state"] == "retired" and world.statuses[-1]["reason"] == "device_removed"
 
 
+def test_a_tombstone_does_not_retire_a_newer_registration() -> None:
+    """A box enrolled anew while the old agent still ran keeps the new registration; only the old agent ends."""
+    world = World([ok(), no(410, "device_removed", FINGERPRINT)])
+    world.on_disk = REGISTRATION._replace(key_fingerprint="sha256:" + "ef" * 32)
+
+    assert world.run() == 78
+    assert world.retired == []
+
+
+def test_a_stop_during_a_call_keeps_the_beat() -> None:
+    """A beat whose call is broken off by a stop is kept on disk; one that was accepted is not kept again."""
+    world = World([ok(), StopNow()])
+
+    assert world.run() == 0
+    assert [one.reason for one in world.spool.kept] == ["stopped"]
+
+
 def test_a_tombstone_for_another_key_only_parks() -> None:
     """410 device_removed about a key that is not ours never costs the registration."""
     world = World([no(410, "device_removed", "sha256:" + "cd" * 32)])

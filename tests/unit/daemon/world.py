@@ -130,6 +130,7 @@ class World:
         self.now_facts = Facts(hostname="box")
         self.retired: list[str] = []
         self.retire_fails = False
+        self.on_disk: Registration | None = REGISTRATION
         self.times: list[float] = []
 
     def run(self, platform: Any = device) -> int:
@@ -177,6 +178,10 @@ class World:
     def stopping(self) -> None:
         """Notes it."""
         self.told.append("stopping")
+
+    def load_registration(self) -> Registration | None:
+        """What is on disk by now: by default what the agent was started with."""
+        return self.on_disk
 
     def retire(self, reason: str) -> None:
         """Notes it, or fails as a full disk does."""

@@ -12,9 +12,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from hypothesis import given
 from hypothesis import strategies as st
 
+from firstlight import BUILT_AT_S
 from firstlight.core.model import Facts, Metrics
 from firstlight.errors import StateError
-from firstlight.system.clock import BUILT_AT_S, PLAUSIBLE_AHEAD_S, SystemClock, clock_floor_s
+from firstlight.system.clock import AHEAD_S, SystemClock, clock_floor_s
 from firstlight.system.facts import clean, read_facts
 from firstlight.system.journal import ERROR, INFO, Journal, escaped
 from firstlight.system.keys import KeyFile
@@ -59,20 +60,24 @@ def test_waiting_ends_at_its_time_or_at_a_sign() -> None:
 
 
 def test_clocks_that_cannot_be_right_are_told(store: StateDirectory) -> None:
-    """A clock before what a platform told, or years ahead of it, is not trusted; one in between is."""
+    """A clock before what a platform told, or more than a week after it, is not trusted; one in between is."""
     now_s = time.time()
     assert now_s > BUILT_AT_S, "this agent was made after now"
-    assert SystemClock(clock_floor_s(store)).is_trustworthy()
+    for seen_s, expected in ((now_s, True), (now_s - 6 * 86_400, True), (now_s - AHEAD_S - 10, False)):
+        store.save_seen(seen_s)
+        clock = SystemClock(clock_floor_s(store))
+        assert (clock.is_trustworthy(), clock.is_before_floor()) == (expected, False)
     store.save_seen(now_s + 3 * 86_400)
-    assert not SystemClock(clock_floor_s(store)).is_trustworthy()
-    assert not SystemClock(now_s - PLAUSIBLE_AHEAD_S - 10).is_trustworthy()
+    clock = SystemClock(clock_floor_s(store))
+    assert (clock.is_trustworthy(), clock.is_before_floor()) == (False, True)
 
 
 def test_a_clock_learns_from_the_platform() -> None:
     """A platform that tells a later time makes the clock suspect; one that tells this time makes it right again."""
     clock = SystemClock()
-    clock.saw(time.time() + 30 * 86_400)
-    assert not clock.is_trustworthy()
+    for off_s in (30 * 86_400, -2 * 365 * 86_400, 7200, -7200):
+        clock.saw(time.time() + off_s)
+        assert not clock.is_trustworthy()
     clock.saw(time.time() + 5)
     assert clock.is_trustworthy()
 

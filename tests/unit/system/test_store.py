@@ -192,12 +192,13 @@ def test_a_disk_that_fills_up_keeps_the_old_content(store: StateDirectory) -> No
         "resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))\n"
         "try:\n    store.save_registration(old._replace(device_id='second'))\n"
         "except StateError as error:\n    print(error.code)\n"
-        "store.write_status({'a': 'b' * 100})\n"
+        "try:\n    store.write_status({'a': 'b' * 100})\n"
+        "except StateError as error:\n    print('status', error.code)\n"
         "try:\n    store.prepare()\n    print('prepared')\nexcept StateError as error:\n    print(error.code)\n",
         store.path,
     )
 
-    assert done.stdout.split() == ["state_unwritable", "prepared"], done.stderr
+    assert done.stdout.splitlines() == ["state_unwritable", "status state_unwritable", "prepared"], done.stderr
     assert store.load_registration() == registration()
     assert not list(Path(store.path).glob(".*.tmp"))
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 64
@@ -287,6 +288,26 @@ def test_one_lock_at_a_time(store: StateDirectory) -> None:
         with store.lock("running"):
             pass
     assert in_child(script, store.path).stdout == "free\n"
+
+
+def test_who_holds_a_lock_is_seen_without_taking_it(store: StateDirectory) -> None:
+    """The holder's pid, 0 when it is free, None without a file; and while one looks, another can take it."""
+    assert store.holder("running") is None
+    script = (
+        "from firstlight.system.store import StateDirectory\nprint(StateDirectory(sys.argv[1]).holder('running'))\n"
+    )
+    with store.lock("running"):
+        assert in_child(script, store.path).stdout == f"{os.getpid()}\n"
+    assert in_child(script, store.path).stdout == "0\n"
+    assert store.holder("running") == 0
+
+    take = (
+        "from firstlight.system.store import StateDirectory\nfrom firstlight.errors import StateError\n"
+        "try:\n    StateDirectory(sys.argv[1]).lock('running').__enter__()\n"
+        "except StateError as error:\n    print(error)\n"
+    )
+    with store.lock("running"):
+        assert in_child(take, store.path).stdout == f"The agent runs already (pid {os.getpid()}). [agent_running]\n"
 
 
 def test_damaged_small_files_are_named(store: StateDirectory) -> None:

@@ -144,4 +144,4 @@ def _not_accepted(reply: HttpReply, key_fingerprint: str) -> Failed | Refused | 
 def _retry_after_s(reply: HttpReply) -> float | None:
     """``Retry-After`` in seconds (RFC 9110, 10.2.3); its date form counts as not given: the clock may be wrong."""
     asked = reply.headers.get("retry-after", "")
-    return float(asked) if asked.isascii() and asked.isdigit() and len(asked) < 8 else None
+    return float(asked[:12]) if asked.isascii() and asked.isdigit() else None

@@ -127,16 +127,15 @@ def _accepted(reply: HttpReply, wanted: int) -> dict[str, object]:
         raise UnreachableError(
             "hub_busy" if reply.status in (429, 503) else "hub_error", f"The platform answered {reply.status}."
         )
-    raise RefusedError(
-        CODES.get(reply.status, "bad_request"), f"The platform answered {reply.status}: {_reason(reply)}"
-    )
+    code = CODES.get(reply.status, "bad_request")
+    raise RefusedError(code, f"The platform answered {reply.status}: {_reason(reply, code)}")
 
 
-def _reason(reply: HttpReply) -> str:
+def _reason(reply: HttpReply, code: str) -> str:
     """What the platform says in any of the shapes that Roboflow uses: an object, or a bare text."""
     problem = decode_problem(reply.body)
     if problem is not None:
-        return f"{problem.message} ({problem.code})"
+        return problem.message if problem.code == code else f"{problem.message} ({problem.code})"
     try:
         error = json.loads(reply.body[:4096]).get("error", "")
     except (ValueError, AttributeError, RecursionError):

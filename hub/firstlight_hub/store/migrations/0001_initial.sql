@@ -12,6 +12,7 @@ CREATE TABLE device (
     created_at_ms        INTEGER NOT NULL,
     key_fingerprint      TEXT,
     key_hash             BLOB,
+    key_generation       INTEGER NOT NULL DEFAULT 0,
     last_heartbeat_at_ms INTEGER,
     skew_ms              INTEGER,
     agent_version        TEXT,

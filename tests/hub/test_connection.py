@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from firstlight_hub.one_write import MAX_HELD_BYTES, _Gathering
+from firstlight_hub.connection import MAX_HELD_BYTES, _Gathering
 
 
 class NotedTransport(asyncio.Transport):

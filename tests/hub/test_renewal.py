@@ -1,0 +1,67 @@
+"""Certificates and time: renewed while the hub serves, and a wrong clock is named."""
+
+from __future__ import annotations
+
+import ssl
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from firstlight_hub import tls
+from firstlight_hub.folder import HubFolder, write_private
+from firstlight_hub.renewal import RENEWED, clock_warning
+from tests.hub.served import Served, make
+
+MADE = datetime(2026, 12, 1, tzinfo=timezone.utc)
+
+
+def served_certificate(hub: Served) -> x509.Certificate:
+    """What a fresh handshake shows."""
+    pem = ssl.get_server_certificate(("127.0.0.1", hub.told["port"]))
+    return x509.load_pem_x509_certificate(pem.encode())
+
+
+def test_certificate_is_renewed_while_the_hub_serves(tmp_path: Path) -> None:
+    """When the day comes, new handshakes get a fresh certificate for the same key, without a restart."""
+    folder = HubFolder(tmp_path / "hub")
+    key = make(folder.path)
+    ca = x509.load_pem_x509_certificate(folder.ca_pem().encode())
+    ca_key, public = (tls.read_key((folder.path / name).read_bytes()) for name in ("ca.key", "server.key"))
+    lives = timedelta(days=tls.LEAF_DAYS - tls.RENEW_DAYS) - tls.BACKDATED
+    due = datetime.now(timezone.utc) + timedelta(seconds=12)  # the hub listens before that, even on a busy machine
+    old = tls.make_leaf(ca, ca_key, public.public_key(), ("127.0.0.1",), due - lives)
+    write_private(folder.server_certificate, tls.certificate_pem(old))
+    with Served(folder.path, key) as hub:
+        assert served_certificate(hub).serial_number == old.serial_number
+        assert hub.process.stdout is not None
+        assert any(RENEWED in line for line in hub.process.stdout)
+        fresh = served_certificate(hub)
+        assert fresh.serial_number != old.serial_number
+        assert fresh.public_key() == old.public_key()
+        assert tls.leaf_fits(fresh, ("127.0.0.1",), datetime.now(timezone.utc))
+        with hub.connect() as client:
+            assert client.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("now", "part"),
+    [
+        (MADE, None),
+        (datetime(1970, 1, 1, tzinfo=timezone.utc), "before this version was made"),
+        (MADE - timedelta(days=3), "valid from 2026-11-30"),
+        (MADE + timedelta(days=21 * 365), "valid from 2026-11-30"),
+    ],
+)
+def test_wrong_clock_is_named(now: datetime, part: str | None) -> None:
+    """One sentence when the clock is before this version or the CA outside its dates, none otherwise."""
+    pem = tls.certificate_pem(tls.make_ca(tls.make_key(), MADE)).decode()
+    warning = clock_warning(pem, now)
+    if part is None:
+        assert warning is None
+    else:
+        assert warning is not None
+        assert part in warning
+        assert "\n" not in warning
+    assert clock_warning("", MADE) is None
