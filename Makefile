@@ -99,7 +99,7 @@ types: $(VENV)/.locked  ## mypy, strict, on agent, hub and tests
 	@$(PLAIN) $(BIN)/mypy
 
 unit: $(VENV)/.installed
-	@$(PLAIN) $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST)
+	@$(PLAIN) $(BIN)/python -m pytest -n 4 --dist loadfile $(PYTEST)
 
 test-system: as-root $(VENV)/.installed  ## tests that need root or Debian packages (as root it installs those itself)
 	@if [ -s tests/system/packages.txt ] && command -v apt-get >/dev/null; then \
