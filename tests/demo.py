@@ -281,8 +281,11 @@ class Play:
         """For --keep."""
         pids = [process.pid for process in self.scene.running if process.poll() is None]
         key_file = str(self.scene.key_file)
-        self.step("kept", "Left running:", hub=self.url, pin=self.pin, api_key_file=key_file, pids=pids)
-        self.screen.aside(f"hub {self.url}, pin {self.pin}\noperator key in {key_file}")
+        key = (
+            self.scene.key_file.read_text().strip()
+        )  # of a hub that lives on this loopback for as long as you look at it
+        self.step("kept", "Left running:", hub=self.url, pin=self.pin, api_key=key, api_key_file=key_file, pids=pids)
+        self.screen.aside(f"hub {self.url}, pin {self.pin}\noperator key {key}, also in {key_file}")
         self.screen.aside(f"to end it: kill {' '.join(map(str, pids))}; rm -r {self.scene.folder}")
 
 
