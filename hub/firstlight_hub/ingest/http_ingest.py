@@ -60,7 +60,7 @@ class HeartbeatEndpoint:
         except (FirstlightError, WireError) as error:
             await answer(error)(scope, receive, send)
             return
-        except Exception:
+        except Exception:  # this route stands outside FastAPI, which would answer a fault for the others
             LOG.exception("A beat could not be answered")
             await problem_response(500, FAULT)(scope, receive, send)
             return
