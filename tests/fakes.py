@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from firstlight.core.exchange import HttpCall, HttpReply
+from firstlight.core.lifecycle import Accepted, Told
 from firstlight.core.model import Moment, Registration
 
 
@@ -26,7 +27,7 @@ class FakeClock:
         """Seconds of the fake day."""
         return self.now_s
 
-    def wait(self, seconds: float) -> bool:
+    def wait(self, seconds: float, ear: int = -1) -> bool:
         """Lets time pass at once; True when the script says that a stop was asked for."""
         self.waits.append(seconds)
         self.now_s += seconds
@@ -70,6 +71,11 @@ class FakeKey(NamedTuple):
 
     csr_pem: str = "CSR"
     key_fingerprint: str = "sha256:" + "ab" * 32
+    public_der: bytes = b"DER"
+
+    def sign(self, statement: bytes) -> bytes:
+        """A signature that shows what was signed."""
+        return b"signed " + statement
 
 
 class ScriptedCaller:
@@ -93,3 +99,29 @@ class ScriptedCaller:
     def connections(self) -> int:
         """One connection, once something was called."""
         return 1 if self.calls else 0
+
+    def fileno(self) -> int:
+        """Nothing to listen to."""
+        return -1
+
+    def heard(self) -> tuple[bytes, ...]:
+        """Nothing unasked."""
+        return ()
+
+
+class FakeChanges:
+    """Changes that are due when a test says so."""
+
+    def __init__(self) -> None:
+        self.noted: list[Accepted | Told] = []
+        self.asked: list[str] = []
+        self.due_after: int | None = None
+
+    def note(self, event: Accepted | Told) -> None:
+        """Keeps it."""
+        self.noted.append(event)
+
+    def is_due(self, trouble: str) -> bool:
+        """True from the asking on that the test names."""
+        self.asked.append(trouble)
+        return self.due_after is not None and len(self.asked) >= self.due_after

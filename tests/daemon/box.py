@@ -47,16 +47,23 @@ def registration_for(url: str, ca_pem: str) -> Registration:
 
 
 class Box:
-    """One box; ``haste`` divides every wait of its agent."""
+    """One box; ``haste`` divides every wait of its agent, ``change`` makes another registration of the plain one."""
 
-    def __init__(self, folder: Path, server: PlatformServer, haste: float = 1.0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        server: PlatformServer,
+        haste: float = 1.0,
+        change: Callable[[Registration], Registration] = lambda registration: registration,
+    ) -> None:
         self.folder = folder
         self.store = StateDirectory(str(folder / "state"))
         self.store.prepare()
-        self.store.save_registration(registration_for(server.url, server.ca_pem))
+        self.store.save_registration(change(registration_for(server.url, server.ca_pem)))
         self.store.write_text(KEY, "a private key")
         self.store.write_json("facts.json", facts_object(FACTS))
-        self.store.write_json("run.json", {"stateDir": str(folder / "state"), "haste": haste})
+        self.run_file: dict[str, object] = {"stateDir": str(folder / "state"), "haste": haste}
+        self.store.write_json("run.json", self.run_file)
         self._address = str(folder / "notify")
         self._ears = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._ears.bind(self._address)
@@ -73,6 +80,12 @@ class Box:
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", START, self.store.path + "/run.json"], env=environment, stderr=log
             )
+
+    def goes_back_through(self, script: str) -> None:
+        """Names the command by which the agent begins again: Python with a script, then the agent as it was started."""
+        script = f"{script}\nimport os, sys\nos.execv(sys.executable, [sys.executable, '-I', '-S', '-c', {START!r}, "
+        again = [sys.executable, "-I", "-c", script + f"{self.store.path + '/run.json'!r}])"]
+        self.store.write_json("run.json", {**self.run_file, "again": again})
 
     @property
     def pid(self) -> int:

@@ -28,21 +28,24 @@ class Answer(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What came in: ``beat`` is None for taking back."""
+    """What came in: ``beat`` is None for taking back; ``shown`` is the common name in the client's certificate."""
 
     path: str
     authorization: str
     connection: int
     size_bytes: int
     beat: Beat | None
+    shown: str = ""
 
 
 Rule = Callable[[Request], Answer]
 
 
-def accepted(interval_s: int = 60, facts_wanted: bool = False, server_time_s: float = SERVER_TIME_S) -> Answer:
+def accepted(
+    interval_s: int = 60, facts_wanted: bool = False, server_time_s: float = SERVER_TIME_S, rotate: bool = False
+) -> Answer:
     """The answer to a beat that is on disk."""
-    return Answer(200, encode_beat_reply(BeatReply(server_time_s, interval_s, facts_wanted)))
+    return Answer(200, encode_beat_reply(BeatReply(server_time_s, interval_s, facts_wanted, rotate)))
 
 
 def refused(status: int, code: str, fingerprint: str = "") -> Answer:
@@ -50,15 +53,21 @@ def refused(status: int, code: str, fingerprint: str = "") -> Answer:
     return Answer(status, encode_problem(Problem(code, "No.", "", fingerprint)))
 
 
+def common_name(connection: Any) -> str:
+    """Of the certificate that the other side has shown, "" without one."""
+    subject = (connection.getpeercert() or {}).get("subject", ())
+    return next((value for part in subject for name, value in part if name == "commonName"), "")
+
+
 class PlatformServer:
     """The server: ``start`` and ``stop`` as often as wanted, on one port; ``rule`` decides each answer."""
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
-        authority = trustme.CA()
-        self.ca_pem = authority.cert_pem.bytes().decode()
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert("localhost", "127.0.0.1").configure_cert(self._context)
+        self.authority = trustme.CA()
+        self.ca_pem = self.authority.cert_pem.bytes().decode()
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.authority.issue_cert("localhost", "127.0.0.1").configure_cert(self.context)
         self._came = threading.Condition()
         self.requests: list[Request] = []
         self.connections = 0
@@ -73,7 +82,7 @@ class PlatformServer:
 
     def start(self) -> None:
         """Listens, on the port of the last time if there was one."""
-        self._server = _Server(("127.0.0.1", self._port), self, self._context)
+        self._server = _Server(("127.0.0.1", self._port), self, self.context)
         self._port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
         self._thread.start()
@@ -161,7 +170,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         beat = decode_beat(body) if self.path.endswith("/heartbeat") else None
-        request = Request(self.path, self.headers.get("Authorization", ""), self.number, len(body), beat)
+        shown = common_name(self.connection)
+        request = Request(self.path, self.headers.get("Authorization", ""), self.number, len(body), beat, shown)
         answer = self.server.owner.answer(request)
         self.send_response(answer.status)
         for name, value in {**answer.headers, "Content-Length": str(len(answer.body))}.items():

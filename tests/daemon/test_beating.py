@@ -19,7 +19,7 @@ from firstlight.system.store import KEY, StateDirectory
 from tests.daemon.box import DEVICE_KEY, FINGERPRINT, START, Box
 from tests.daemon.platform_server import Answer, PlatformServer, Request, accepted, refused
 
-MakeBox = Callable[[float], Box]
+MakeBox = Callable[..., Box]
 PROMPT_S = 3.0  # what a person calls at once, on a busy machine
 
 
@@ -35,6 +35,27 @@ def run_to_its_end(script: str, *words: str) -> subprocess.CompletedProcess[str]
     """Runs the agent's Python where it ends by itself."""
     command = [sys.executable, "-I", "-S", "-c", script, *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, env={}, check=False)
+
+
+def loaded_by(box: Box) -> tuple[list[str], str]:
+    """Lets a box's agent live to its own end; the modules it has loaded by then, and its log."""
+    script = START.replace("sys.exit(main(sys.argv[1]))", "main(sys.argv[1])").replace(
+        "import sys;", "import sys; bare = set(sys.modules);", 1
+    )
+    done = run_to_its_end(f"{script}; print(*sorted(set(sys.modules) - bare))", f"{box.store.path}/run.json")
+    return done.stdout.split(), done.stderr
+
+
+def strangers_among(loaded: list[str], *lists: str) -> list[str]:
+    """The modules that stand on none of the allow-lists."""
+    folder = Path(firstlight.__file__).with_name("daemon")
+    lines = [line for name in lists for line in (folder / name).read_text().splitlines()]
+    allowed = {name for line in lines if (name := line.partition("#")[0].strip())}
+    return [
+        name
+        for name in loaded
+        if not any(name == one or name.startswith(f"{one}.") or one.startswith(f"{name}.") for one in allowed)
+    ]
 
 
 def test_it_is_ready_beats_and_stops_at_once(server: PlatformServer, make_box: MakeBox) -> None:
@@ -218,19 +239,9 @@ def test_a_live_process_has_loaded_only_what_is_allowed(server: PlatformServer, 
 
     server.rule = rule
     box = make_box(1000.0)
-    script = START.replace("sys.exit(main(sys.argv[1]))", "main(sys.argv[1])").replace(
-        "import sys;", "import sys; bare = set(sys.modules);", 1
-    )
-    done = run_to_its_end(f"{script}; print(*sorted(set(sys.modules) - bare))", f"{box.store.path}/run.json")
-    text = Path(firstlight.__file__).with_name("daemon").joinpath("allowed_imports.txt").read_text()
-    allowed = {name for line in text.splitlines() if (name := line.partition("#")[0].strip())}
-    strangers = [
-        name
-        for name in done.stdout.split()
-        if not any(name == one or name.startswith(f"{one}.") or one.startswith(f"{name}.") for one in allowed)
-    ]
-    assert "firstlight.wire.redeem" in done.stdout, done.stderr
-    assert not strangers
+    loaded, log = loaded_by(box)
+    assert "firstlight.wire.redeem" in loaded, log
+    assert not strangers_among(loaded, "allowed_imports.txt")
 
 
 def test_secrets_show_nowhere(server: PlatformServer, make_box: MakeBox) -> None:
@@ -286,6 +297,8 @@ def test_status_goes_to_the_runtime_directory(server: PlatformServer, make_box: 
         ('{"stateDir": "/x", "proxy": {"url": "http://u:p@h:1"}}', 2, "settings_invalid"),
         ('{"stateDir": "/x", "proxy": {"url": "h:1", "authFile": "/nowhere"}}', 2, "settings_unreadable"),
         ('{"stateDir": "/x", "proxy": 5}', 2, "settings_invalid"),
+        ('{"stateDir": "/x", "again": "firstlight run"}', 2, "settings_invalid"),
+        ('{"stateDir": "/x", "again": ["firstlight", 5]}', 2, "settings_invalid"),
     ],
 )
 def test_a_run_file_that_cannot_be_used_is_named(

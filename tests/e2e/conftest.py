@@ -33,9 +33,15 @@ def wait_until(what: str, ask: Callable[[], object], patience_s: float = 20.0) -
 
 
 class Hub:
-    """A hub in a folder: init, serve, kill, serve again; and the operator's view of it."""
+    """A hub in a folder: init, serve, kill, serve again; and the operator's view of it.
 
-    def __init__(self, folder: Path, **settings: int | str) -> None:
+    Args:
+        folder: where it is made.
+        is_served: False leaves it to a later ``serve``.
+        settings: changes to ``hub.toml``.
+    """
+
+    def __init__(self, folder: Path, *, is_served: bool = True, **settings: int | str) -> None:
         self.folder = folder / "hub"
         self.key_file = folder / "operator.key"
         with socket.socket() as probe:
@@ -52,15 +58,20 @@ class Hub:
             str(self.key_file),
         )
         self.cli("init", *words)
+        self.configure(**settings)
+        self.process: subprocess.Popen[bytes] | None = None
+        self.key = Secret(self.key_file.read_text().strip())
+        if is_served:
+            self.serve()
+
+    def configure(self, **settings: int | str) -> None:
+        """Changes ``hub.toml``; counts from the next ``serve``."""
         file = self.folder / "hub.toml"
         text = file.read_text()
         for name, value in settings.items():
             text, found = re.subn(rf"(?m)^{name} = .*$", f"{name} = {json.dumps(value)}", text)
             assert found == 1, name
         file.write_text(text)
-        self.process: subprocess.Popen[bytes] | None = None
-        self.key = Secret(self.key_file.read_text().strip())
-        self.serve()
 
     def cli(self, verb: str, *words: str) -> str:
         """Runs a verb of the hub's command line on this hub."""

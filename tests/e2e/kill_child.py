@@ -18,13 +18,14 @@ from pathlib import Path
 
 from firstlight.cli import enrolling
 from firstlight.cli.enrolling import Parts
+from firstlight.cli.lifetime import renew_at_s
 from firstlight.cli.main import main
 from firstlight.core.exchange import HttpCall, HttpReply
 from firstlight.core.interfaces import Session
 from firstlight.core.model import Facts, Invitation, Registration, Trust, parse_endpoint, parse_install_id
 from firstlight.platforms.hub import device
 from firstlight.system.clock import SystemClock
-from firstlight.system.keys import KeyFile
+from firstlight.system.keys import KeyFile, certificate_fingerprint
 from firstlight.system.store import StateDirectory
 from firstlight.transports.http_calls import HttpCalls
 from firstlight.transports.http_session import HttpSession
@@ -85,6 +86,9 @@ def enroll_until_killed(state_dir: str, install_id: str, hub: str, pin: str, fus
             make_attempt_id=lambda: secrets.token_hex(16),
             caller=Fused(caller, fuse),
             open_session=open_session,
+            open_appeal=open_session,
+            fingerprint_of=certificate_fingerprint,
+            renew_at_s=renew_at_s,
             clock=SystemClock(),
             saw_time=store.save_seen,
             chance=random.random,

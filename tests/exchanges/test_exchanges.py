@@ -1,6 +1,7 @@
 """Golden exchanges: for each file, the call a dialect makes and what it reads from a reply.
 
-A file names the ``verb``, the ``call`` it must make (optional), the ``reply`` that comes back and the ``outcome``.
+A file names the ``verb``, the ``call`` it must make (optional), the ``reply`` that comes back and the ``outcome``; with
+``pairing`` the device is another one than that with a secret over HTTP. A reply with ``reason_code`` is a broker's.
 Adding a case adds a file and no code.
 """
 
@@ -13,7 +14,7 @@ import pytest
 
 from firstlight import __version__
 from firstlight.cli.enrolling import Attempt
-from firstlight.core.exchange import HttpCall, HttpReply
+from firstlight.core.exchange import Call, HttpReply, MqttCall, MqttReply, Reply
 from firstlight.core.model import (
     Beat,
     Credential,
@@ -25,10 +26,11 @@ from firstlight.core.model import (
     Registration,
     Secret,
     Trust,
+    parse_broker,
     parse_endpoint,
 )
 from firstlight.errors import HINTS, FirstlightError
-from firstlight.platforms.hub import device, management
+from firstlight.platforms.hub import device, management, renewal
 
 CASES = sorted(Path(__file__).parent.glob("*/*.json"))
 FINGERPRINT = "sha256:" + "ab" * 32
@@ -37,6 +39,13 @@ ATTEMPT = Attempt("f" * 32, "CSR", FINGERPRINT)
 MOMENT = Moment("0123456789abcdef" * 2, 12.5, 1763724000.25)
 KEY = Secret("operator-key")
 INVITATION = Invitation("hub", HUB, Trust(), Secret("abcdefgh01234567"))
+
+
+def _only(read: Callable[[HttpReply], object]) -> Callable[[Registration, Any], object]:
+    """A reader that needs no registration."""
+    return lambda kept, reply: read(reply)
+
+
 REGISTRATION = Registration(
     platform="hub",
     endpoint=HUB,
@@ -49,31 +58,85 @@ REGISTRATION = Registration(
     csr_pem="CSR",
     registered_at_s=0.0,
 )
+OVER_MQTT = REGISTRATION._replace(transport="mqtt", broker=parse_broker("mqtts://hub.example"))
+CERTIFICATE = Credential("certificate", certificate_pem="PEM")
+PAIRINGS = {
+    "http-secret": REGISTRATION,
+    "http-certificate": REGISTRATION._replace(credential=CERTIFICATE),
+    "mqtt-secret": OVER_MQTT,
+    "mqtt-certificate": OVER_MQTT._replace(credential=CERTIFICATE),
+}
 BEAT = Beat(7, MOMENT, Metrics(0.5, 0.25), __version__, None, "0" * 16)
 FACTS = Facts(hostname="box", type="jetson", hardware=Hardware(total_memory_mb=8000))
+NEW = management.NewDevice("Cam 1", "ai1", tags=("roof",), offline_mode=True)
+WISHES = INVITATION._replace(transport="websocket", credential="certificate")
 
-VERBS: dict[str, tuple[Callable[[], HttpCall], Callable[[HttpReply], object]]] = {
-    "probe": (lambda: device.probe(HUB), device.read_probe),
+
+class PresentKey:
+    """The device's present key: what it signs is shown in the signature."""
+
+    csr_pem, key_fingerprint, public_der = "CSR", FINGERPRINT, b"public"
+
+    def sign(self, statement: bytes) -> bytes:
+        """The statement itself."""
+        return statement
+
+
+Make = Callable[[Registration], Call]
+Read = Callable[[Registration, Any], object]
+VERBS: dict[str, tuple[Make, Read]] = {
+    "probe": (lambda kept: device.probe(HUB), lambda kept, reply: device.read_probe(reply)),
     "redeem": (
-        lambda: device.redeem(INVITATION, ATTEMPT, FACTS, MOMENT),
-        lambda reply: device.read_redeemed(INVITATION, ATTEMPT, reply),
+        lambda kept: device.redeem(INVITATION, ATTEMPT, FACTS, MOMENT),
+        lambda kept, reply: device.read_redeemed(INVITATION, ATTEMPT, reply),
     ),
-    "beat": (lambda: device.beat(REGISTRATION, BEAT), lambda reply: device.read_beat(REGISTRATION, reply)),
-    "take_back": (lambda: device.take_back(REGISTRATION), lambda reply: device.read_beat(REGISTRATION, reply)),
-    "create": (
-        lambda: management.create(
-            HUB, "demo", KEY, management.NewDevice("Cam 1", "ai1", tags=("roof",), offline_mode=True)
+    "redeem_with_wishes": (
+        lambda kept: device.redeem(WISHES, ATTEMPT, FACTS, MOMENT),
+        lambda kept, reply: device.read_redeemed(WISHES, ATTEMPT, reply),
+    ),
+    "renew": (
+        lambda kept: renewal.renew(kept, ATTEMPT, PresentKey(), "0123456789abcdef" * 2),
+        lambda kept, reply: renewal.read_renewed(kept, ATTEMPT, reply),
+    ),
+    "beat": (lambda kept: device.beat(kept, BEAT), device.read_beat),
+    "beat_that_asks": (lambda kept: device.beat(kept, BEAT._replace(asks=True)), device.read_beat),
+    "appeal": (lambda kept: device.appeal(kept, BEAT._replace(asks=True)), device.read_beat),
+    "take_back": (device.take_back, device.read_beat),
+    "create": (lambda kept: management.create(HUB, "demo", KEY, NEW), _only(management.read_created)),
+    "create_with_wishes": (
+        lambda kept: management.create(
+            HUB, "demo", KEY, management.NewDevice("Cam 2", transport="mqtt", credential="certificate")
         ),
-        management.read_created,
+        _only(management.read_created),
     ),
-    "list_page": (lambda: management.list_page(HUB, "demo", KEY, ""), management.read_page),
-    "show": (lambda: management.show(HUB, "demo", KEY, "cam-1"), management.read_shown),
+    "list_page": (lambda kept: management.list_page(HUB, "demo", KEY, ""), _only(management.read_page)),
+    "show": (lambda kept: management.show(HUB, "demo", KEY, "cam-1"), _only(management.read_shown)),
+    "revoke": (lambda kept: management.revoke(HUB, "demo", KEY, "cam-1"), _only(management.read_done)),
+    "rotate": (lambda kept: management.rotate(HUB, "demo", KEY, "cam-1"), _only(management.read_done)),
 }
 
 
-def _reply(golden: dict[str, Any]) -> HttpReply:
-    body = json.dumps(golden["json"]) if "json" in golden else golden["text"]
-    return HttpReply(golden["status"], golden.get("headers", {}), body.encode())
+def _body(golden: dict[str, Any]) -> bytes:
+    return (json.dumps(golden["json"]) if "json" in golden else golden["text"]).encode()
+
+
+def _reply(golden: dict[str, Any]) -> Reply:
+    if "reason_code" in golden:
+        return MqttReply(golden["reason_code"], _body(golden) if len(golden) > 1 else None)
+    return HttpReply(golden["status"], golden.get("headers", {}), _body(golden))
+
+
+def _shown(call: Call) -> dict[str, Any]:
+    """A call in the words of the golden file."""
+    if isinstance(call, MqttCall):
+        made: dict[str, Any] = {"topic": call.topic, "answer_topic": call.answer_topic}
+        body: bytes | None = call.payload
+    else:
+        made = {"method": call.method, "url": call.url, "headers": [list(pair) for pair in call.headers]}
+        body = call.body
+    if body is not None:
+        made["json"] = {k: "1.2.3" if k == "agent" else v for k, v in json.loads(body).items()}
+    return made
 
 
 def _described(value: Any, wanted: dict[str, Any]) -> dict[str, Any]:
@@ -85,7 +148,9 @@ def _described(value: Any, wanted: dict[str, Any]) -> dict[str, Any]:
             **value._asdict(),
             "endpoint": value.endpoint.url,
             "ca_pem": value.trust.ca_pem,
-            "key": value.credential.secret.reveal(),
+            "key": value.credential.secret.reveal() if value.credential.secret else None,
+            "certificate_pem": value.credential.certificate_pem,
+            "broker": value.broker.url if value.broker else None,
         }
         return {"registration": {name: full[name] for name in wanted["registration"]}}
     if "created" in wanted:
@@ -100,31 +165,54 @@ def test_exchange(path: Path) -> None:
     """The dialect makes the golden call and reads the golden outcome from the reply."""
     golden = json.loads(path.read_text())
     make_call, read = VERBS[golden["verb"]]
+    kept = PAIRINGS[golden.get("pairing", "http-secret")]
 
-    call = make_call()
+    call = make_call(kept)
     if "call" in golden:
-        made: dict[str, Any] = {
-            "method": call.method,
-            "url": call.url,
-            "headers": [list(pair) for pair in call.headers],
-        }
-        if call.body is not None:
-            made["json"] = json.loads(call.body)
-            made["json"] = {k: "1.2.3" if k == "agent" else v for k, v in made["json"].items()}
-        assert golden["call"] == made
+        assert golden["call"] == _shown(call)
 
     wanted = golden["outcome"]
     if "error" in wanted:
         with pytest.raises(FirstlightError) as caught:
-            read(_reply(golden["reply"]))
+            read(kept, _reply(golden["reply"]))
         error = caught.value
         told = {"error": type(error).__name__, **{name: getattr(error, name) for name in wanted if name != "error"}}
         assert wanted == told
         assert error.hint == HINTS[error.code]
     else:
-        assert wanted == _described(read(_reply(golden["reply"])), wanted)
+        assert wanted == _described(read(kept, _reply(golden["reply"])), wanted)
 
 
 def test_every_verb_has_a_golden_case() -> None:
     """No verb of the dialect goes without a golden exchange."""
     assert set(VERBS) == {json.loads(path.read_text())["verb"] for path in CASES}
+
+
+@pytest.mark.parametrize("name", PAIRINGS)
+def test_every_pairing_has_a_golden_beat(name: str) -> None:
+    """No pairing of transport and credential goes without one."""
+    golden = [json.loads(path.read_text()) for path in CASES]
+    assert any(one["verb"] == "beat" and one.get("pairing", "http-secret") == name and "call" in one for one in golden)
+
+
+def test_a_login_names_the_device_and_nothing_else() -> None:
+    """Client id, user name and password as docs/protocol.md has them; a certificate needs neither of the latter."""
+    login = device.login(PAIRINGS["mqtt-secret"], "ab" * 16)
+    assert login is not None and login.will is not None
+    assert (login.client_id, login.user_name, login.password) == ("cam-1", "cam-1", Secret("device-key"))
+    assert login.listens_to == "firstlight/demo/cam-1/answer/+" and login.keep_alive_s == 120
+    assert (login.will.topic, login.will.payload) == ("firstlight/demo/cam-1/gone", b'{"bootId":"' + b"ab" * 16 + b'"}')
+    assert "device-key" not in repr(login)
+
+    login = device.login(PAIRINGS["mqtt-certificate"]._replace(interval_s=86_400), "ab" * 16)
+    assert login is not None and (login.client_id, login.user_name, login.password) == ("cam-1", "", None)
+    assert login.keep_alive_s == 65_535
+    assert device.login(REGISTRATION, "ab" * 16) is None
+
+
+def test_what_comes_unasked_is_read_or_passed_over() -> None:
+    """An answer on the device's topic is told; an error, junk or nothing is not."""
+    told = device.heard(OVER_MQTT, b'{"serverTime": 5.5, "intervalS": 30, "rotate": true, "move": "a.b"}')
+    assert told is not None and told[:6] == (30.0, 5.5, False, True, False, "a.b")
+    for junk in (b"", b"[]", b'{"error": {"type": "key_invalid", "message": "No."}}', b"\xff" * 70_000):
+        assert device.heard(OVER_MQTT, junk) is None

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firstlight.core.model import Beat, Facts, Hardware, Metrics, MissedBeat, Moment, Secret
-from firstlight.wire import bounded, heartbeat, problem, redeem
+from firstlight.wire import bounded, heartbeat, move, problem, redeem, renewal, topics
 from firstlight.wire.facts import facts_hash, facts_object, read_facts
 
 TEXT = st.text(
@@ -33,7 +33,9 @@ BEATS = st.builds(
     st.none() | FACTS,
     st.just("0" * 16),
     st.lists(MISSED, max_size=3).map(tuple),
+    st.booleans(),
 )
+INTERVALS = st.integers(min_value=1, max_value=86_400)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
@@ -54,11 +56,20 @@ def test_facts_hash_tells_facts_apart(one: Facts, other: Facts) -> None:
     assert (facts_object(one) == facts_object(other)) == (facts_hash(one) == facts_hash(other))
 
 
-@given(HEX, TEXT, TEXT, MOMENTS, FACTS)
-def test_redeem_requests_travel_unchanged(attempt_id: str, csr: str, agent: str, moment: Moment, facts: Facts) -> None:
+@given(
+    st.builds(
+        redeem.RedeemRequest,
+        HEX,
+        TEXT,
+        TEXT,
+        MOMENTS,
+        FACTS,
+        st.sampled_from(["", *redeem.ASKED_TRANSPORTS]),
+        st.sampled_from(["", *redeem.CREDENTIALS]),
+    )
+)
+def test_redeem_requests_travel_unchanged(request: redeem.RedeemRequest) -> None:
     """What the device asks with is what the hub reads."""
-    request = redeem.RedeemRequest(attempt_id, csr, agent, moment, facts)
-
     assert request == redeem.decode_redeem(redeem.encode_redeem(request))
 
 
@@ -75,10 +86,49 @@ def test_redeem_answers_travel_unchanged(key: Secret, interval_s: int, ca_pem: s
         assert answer == redeem.decode_redeem_answer(redeem.encode_redeem_answer(answer))
 
 
-@given(st.builds(heartbeat.BeatReply, MILLIS, st.integers(min_value=1, max_value=86_400), st.booleans()))
+@given(st.builds(heartbeat.BeatReply, MILLIS, INTERVALS, *[st.booleans()] * 3, TEXT | st.just("")))
 def test_beat_replies_travel_unchanged(reply: heartbeat.BeatReply) -> None:
-    """The hub's clock, interval and wish for facts arrive as they were sent."""
+    """The hub's clock, interval and wishes arrive as they were sent."""
     assert reply == heartbeat.decode_beat_reply(heartbeat.encode_beat_reply(reply))
+
+
+@given(MILLIS, TEXT, st.sampled_from(["http", "mqtt"]))
+def test_certificates_travel_unchanged(server_time_s: float, pem: str, transport: str) -> None:
+    """A device with a certificate gets no key, and one over MQTT gets its broker."""
+    answer = redeem.RedeemAnswer("ws", "dev-1", None, 60, "https://hub", "", server_time_s, transport, pem, "mqtts://h")
+    assert answer == redeem.decode_redeem_answer(redeem.encode_redeem_answer(answer))
+
+
+@given(st.builds(renewal.RenewRequest, HEX, TEXT, *[st.binary(min_size=1, max_size=200)] * 2, TEXT, HEX))
+def test_renewals_travel_unchanged(request: renewal.RenewRequest) -> None:
+    """What the device signs is what the hub verifies."""
+    assert request == renewal.decode_renewal(renewal.encode_renewal(request))
+
+
+@given(st.builds(move.Move, TEXT, TEXT | st.just(""), st.just((("secret", "mqtts://h"),)) | st.just(()), MILLIS))
+def test_moves_travel_unchanged(sent: move.Move) -> None:
+    """A statement comes out of its seal as it was signed."""
+    statement, signature = move.unseal(move.seal(move.encode_statement(sent), b"signature"))
+    assert (sent, b"signature") == (move.decode_statement(statement), signature)
+
+
+@given(st.text(max_size=80) | st.binary(max_size=60).map(lambda junk: move.seal(junk, junk)))
+def test_junk_is_no_move(text: str) -> None:
+    """Nothing that is not a sealed statement is read as one."""
+    with pytest.raises(bounded.WireError):
+        move.decode_statement(move.unseal(text)[0])
+
+
+IDS = st.text(string.ascii_letters + string.digits + "_-", min_size=1, max_size=64)
+
+
+@given(IDS, IDS, st.sampled_from([".", "/"]))
+def test_topics_name_one_device(workspace: str, device_id: str, between: str) -> None:
+    """A device's topic, or RabbitMQ's routing key for it, leads back to that device and no other."""
+    for topic, kind in ((topics.heartbeat, "heartbeat"), (topics.gone, "gone")):
+        made = topic(workspace, device_id)
+        assert topics.read(made.replace("/", between)) == (workspace, device_id, kind)
+        assert topics.read(made + "/x") is None and topics.read("x" + made) is None
 
 
 DECODERS = [
@@ -87,6 +137,8 @@ DECODERS = [
     redeem.decode_redeem,
     redeem.decode_redeem_answer,
     redeem.decode_take_back,
+    renewal.decode_renewal,
+    move.decode_statement,
 ]
 
 

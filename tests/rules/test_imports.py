@@ -26,7 +26,8 @@ ROOMS: dict[str, set[str]] = {
 MORE: dict[str, set[str]] = {
     # The hub's dialect is one half of the contract with the hub.
     "firstlight.platforms.hub": {"wire"},
-    # The composition root of the process that stays.
+    # The composition root of the process that stays, and what it is handed.
+    "firstlight.daemon.run_file": {"system", "transports.proxy"},
     "firstlight.daemon.main": {
         "wire",
         "system",
@@ -47,8 +48,9 @@ OUTSIDE_WORLD = {
     *("time", "random", "secrets", "uuid", "threading", "asyncio", "logging"),
     *("httpx", "psutil"),
 }
-# The payload and the receipt are CBOR and signatures; nothing else pure needs a library.
+# The payload, the receipt and a move are CBOR and signatures; nothing else pure needs a library.
 LIBRARIES = {
+    "firstlight.wire.move": {"cryptography"},
     "firstlight.wire.payload": {"cbor2", "cryptography"},
     "firstlight.wire.receipt": {"cbor2", "cryptography"},
 }

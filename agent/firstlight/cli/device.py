@@ -1,4 +1,4 @@
-"""``firstlight device create | list | show``: the desk verbs, against the platform's public API."""
+"""``firstlight device create | list | show | rotate | revoke | remove``: the desk verbs, against the platform's API."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from firstlight.cli import options
 from firstlight.cli.settings import proxy_of, read_secret_file
 from firstlight.core.exchange import HttpCall, HttpReply
 from firstlight.core.model import Endpoint, Secret
-from firstlight.errors import UsageError
+from firstlight.errors import HINTS, UsageError
 from firstlight.platforms import half
 
 DEADLINE_S = 30.0
@@ -42,10 +42,11 @@ def verb(words: list[str], config: str | None) -> int:
     if act is None:
         if words and words[0] in ("-h", "--help"):
             print(
-                "usage: firstlight device create | list | show [OPTIONS]\n\n'firstlight device create --help' explains."
+                "usage: firstlight device create | list | show | rotate | revoke | remove [OPTIONS]\n\n"
+                "'firstlight device create --help' explains."
             )
             return 0
-        raise UsageError("usage", "Say what to do: device create, device list or device show.")
+        raise UsageError("usage", "Say what to do: device create, list, show, rotate, revoke or remove.")
     return act(words[1:], config)
 
 
@@ -87,11 +88,19 @@ def create(words: list[str], config: str | None) -> int:
         help="offline mode (ai1 only); prints a QR payload if the platform makes one",
     )
     made.add_argument("--like", metavar="DEVICE_ID", help="copy the configuration of that device")
+    options.add_pairing(made)
     typed = made.parse_args(words)
 
     def act(desk: Desk) -> int:
         new = desk.dialect.NewDevice(
-            typed.name, typed.type, typed.workflow_id, tuple(typed.tag), typed.offline, typed.like
+            typed.name,
+            typed.type,
+            typed.workflow_id,
+            tuple(typed.tag),
+            typed.offline,
+            typed.like,
+            typed.transport,
+            typed.credential,
         )
         reply = desk.exchange(desk.dialect.create(desk.endpoint, desk.workspace, desk.key, new))
         created = desk.dialect.read_created(reply)
@@ -138,10 +147,16 @@ def list_devices(words: list[str], config: str | None) -> int:
             print(json.dumps({"data": list(_records(desk))}))
             return 0
         rows = [tuple(title for title, _ in COLUMNS)]
-        rows += [tuple(_cell(record.get(name)) for _, name in COLUMNS) for record in _records(desk)]
+        clones = []
+        for record in _records(desk):
+            rows.append(tuple(_cell(record.get(name)) for _, name in COLUMNS))
+            if record.get("clone") is True:
+                clones.append(_cell(record.get("id")))
         widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
         for row in rows:
             print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        for device_id in clones:
+            print(f"\nwarning: two boxes beat as {device_id}. {HINTS['clone_suspected']} [clone_suspected]")
         return 0
 
     return _at_desk(typed, config, act)
@@ -169,4 +184,43 @@ def show(words: list[str], config: str | None) -> int:
     return _at_desk(typed, config, act)
 
 
-ACTS: dict[str, Callable[[list[str], str | None], int]] = {"create": create, "list": list_devices, "show": show}
+def revoke(words: list[str], config: str | None) -> int:
+    """Ends a device's credential; its record stays, and it can be invited again."""
+    return _do(words, config, "revoke", "End a device's credential at once; its record stays.", "credential ended")
+
+
+def remove(words: list[str], config: str | None) -> int:
+    """Removes a device for good; its box is told so, and sets its registration aside."""
+    return _do(words, config, "remove", "Remove a device for good; all it holds ends.", "removed")
+
+
+def rotate(words: list[str], config: str | None) -> int:
+    """Has a device replace its credential."""
+    about = "Have a device replace its credential as soon as it hears of it."
+    return _do(words, config, "rotate", about, "asked to replace its credential")
+
+
+def _do(words: list[str], config: str | None, name: str, about: str, done: str) -> int:
+    made = _parser(name, about)
+    made.add_argument("device_id", metavar="DEVICE_ID")
+    typed = made.parse_args(words)
+
+    def act(desk: Desk) -> int:
+        call = getattr(desk.dialect, name, None)
+        if call is None:
+            raise UsageError("usage", f"The platform {typed.platform} has no '{name}'.")
+        desk.dialect.read_done(desk.exchange(call(desk.endpoint, desk.workspace, desk.key, typed.device_id)))
+        print(json.dumps({"deviceId": typed.device_id}) if typed.json else f"{typed.device_id}: {done}")
+        return 0
+
+    return _at_desk(typed, config, act)
+
+
+ACTS: dict[str, Callable[[list[str], str | None], int]] = {
+    "create": create,
+    "list": list_devices,
+    "show": show,
+    "revoke": revoke,
+    "rotate": rotate,
+    "remove": remove,
+}

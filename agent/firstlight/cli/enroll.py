@@ -6,12 +6,14 @@ import json
 import random
 import secrets
 import sys
+from typing import cast
 
 from firstlight.cli import enrolling, next_step, options
 from firstlight.cli.enrolling import Enrolled, Parts
+from firstlight.cli.sessions import Sessions
 from firstlight.cli.settings import Settings, proxy_of
-from firstlight.core.interfaces import Session
-from firstlight.core.model import Invitation, Registration
+from firstlight.core.interfaces import DevicePlatform
+from firstlight.core.model import Invitation
 from firstlight.platforms import half
 from firstlight.sources.text import read_install_id
 from firstlight.system.clock import SystemClock, clock_floor_s
@@ -26,12 +28,15 @@ def verb(words: list[str], config: str | None) -> int:
     made.add_argument("install_id", metavar="INSTALL_ID", help="the installId; '-' = standard input, '@FILE' = a file")
     options.add_hub(made)
     options.add_state(made)
+    options.add_pairing(made)
     made.add_argument("--patience", metavar="SECONDS", type=float, default=60.0, help="go on trying that long (60)")
     made.add_argument("--json", action="store_true", help="print the result as one JSON object")
     typed = made.parse_args(words)
     settings = options.load(typed, config)
     endpoint, trust = options.hub_of(settings)
-    invitation = Invitation("hub", endpoint, trust, read_install_id(typed.install_id))
+    invitation = Invitation(
+        "hub", endpoint, trust, read_install_id(typed.install_id), typed.transport or "", typed.credential or ""
+    )
     tell = _silent if typed.json else _tell
     with options.advice(endpoint, trust):
         enrolled = _perform(settings.state_dir, invitation, settings, typed.patience, tell)
@@ -43,20 +48,16 @@ def _perform(
     state_dir: str, invitation: Invitation, settings: Settings, patience_s: float, tell: enrolling.Tell
 ) -> Enrolled:
     # Imported here: they cost time and memory that a wrong word on the command line should not.
+    from firstlight.cli.lifetime import renew_at_s
     from firstlight.system.facts import read_facts
-    from firstlight.system.keys import KeyFile
+    from firstlight.system.keys import KeyFile, certificate_fingerprint
     from firstlight.transports.http_calls import HttpCalls
-    from firstlight.transports.http_session import HttpSession
 
     store = StateDirectory(state_dir)
     store.prepare()
     clock = SystemClock(clock_floor_s(store))
-
-    def open_session(registration: Registration) -> Session:
-        # Where trust is pinned, a wrong clock must not keep a box from its first beat: see docs/protocol.md.
-        return HttpSession(
-            registration.trust, proxy_of(settings, registration.endpoint), check_dates=clock.is_trustworthy
-        )
+    dialect = cast(DevicePlatform, half(invitation.platform, "device"))
+    sessions = Sessions(settings, store, clock, dialect)
 
     with (
         store.lock(),
@@ -78,14 +79,17 @@ def _perform(
             make_key=lambda: KeyFile().make_or_load(store),
             make_attempt_id=lambda: secrets.token_hex(16),
             caller=caller,
-            open_session=open_session,
+            open_session=sessions.for_beats,
+            open_appeal=sessions.over_http,
+            fingerprint_of=certificate_fingerprint,
+            renew_at_s=renew_at_s,
             clock=clock,
             saw_time=saw_time,
             chance=random.random,
             tell=tell,
             patience_s=patience_s,
         )
-        return enrolling.enroll(parts, half(invitation.platform, "device"), invitation, read_facts())
+        return enrolling.enroll(parts, dialect, invitation, read_facts())
 
 
 def _tell(line: str) -> None:
@@ -105,6 +109,9 @@ def _conclude(enrolled: Enrolled, *, as_json: bool) -> None:
                     "deviceId": registration.device_id,
                     "workspace": registration.workspace,
                     "endpoint": registration.endpoint.url,
+                    "transport": registration.transport,
+                    "credential": registration.credential.kind,
+                    "broker": registration.broker.url if registration.broker else None,
                     "intervalS": registration.interval_s,
                     "keyFingerprint": registration.key_fingerprint,
                     "wasThere": enrolled.was_there,

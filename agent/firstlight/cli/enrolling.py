@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from types import ModuleType
-from typing import NamedTuple, Protocol, TypeVar, cast
+from typing import NamedTuple, Protocol, TypeVar
 
 from firstlight import __version__
 from firstlight.core import backoff, lifecycle
 from firstlight.core.interfaces import Caller, Clock, DevicePlatform, KeyMaterial, Session
+from firstlight.core.lifecycle import Event
 from firstlight.core.model import Beat, Facts, Invitation, Metrics, Registration
+from firstlight.daemon.carrier import UNEXPLAINED
 from firstlight.errors import FirstlightError, RefusedError, StateError, UnreachableError, UsageError
 from firstlight.wire.facts import facts_hash, facts_object
 
@@ -27,6 +28,8 @@ CALL_DEADLINE_S = 20.0
 HOPELESS = frozenset(
     {"tls_pin_mismatch", "tls_untrusted", "tls_wrong_name", "tls_expired", "proxy_auth_required", "redirected"}
 )
+# A broker learns of a new device a moment after the hub did: waits before its refusal is believed, in seconds.
+BROKER_WAITS_S = (1.0, 2.0, 3.0, 4.0)
 ATTEMPT, ENROLLED, FACTS = "attempt.json", "enrolled.json", "facts.json"
 
 
@@ -71,6 +74,9 @@ class Parts(NamedTuple):
         make_attempt_id: 32 random hex digits.
         caller: one-off calls, with the invitation's trust.
         open_session: opens the session for beats from a registration.
+        open_appeal: opens one over HTTP, whatever the registration names.
+        fingerprint_of: fingerprint of the key that a certificate is for, "" where it cannot be read.
+        renew_at_s: when a certificate is due for renewal, from its text, the platform's clock and a random number.
         clock, chance: time, and random numbers in [0, 1).
         saw_time: takes the platform's clock, seconds since 1970, whenever it was told.
         tell: prints one line of progress.
@@ -82,6 +88,9 @@ class Parts(NamedTuple):
     make_attempt_id: Callable[[], str]
     caller: Caller
     open_session: Callable[[Registration], Session]
+    open_appeal: Callable[[Registration], Session]
+    fingerprint_of: Callable[[str], str]
+    renew_at_s: Callable[[str, float, float], float]
     clock: Clock
     saw_time: Callable[[float], None]
     chance: Callable[[], float]
@@ -117,14 +126,13 @@ def kept(store: EnrollStore, name: str) -> dict[str, object]:
         return {}
 
 
-def enroll(parts: Parts, platform: ModuleType, invitation: Invitation, facts: Facts) -> Enrolled:
+def enroll(parts: Parts, dialect: DevicePlatform, invitation: Invitation, facts: Facts) -> Enrolled:
     """From an invitation to a registration and a first accepted beat.
 
     Raises:
         UsageError: ``already_enrolled`` with another installId.
         RefusedError, UnreachableError, StateError: as named; calling again goes on where it was.
     """
-    dialect = cast(DevicePlatform, platform)
     registration = parts.store.load_registration()
     if registration is not None and not knows(parts.store, id_hash(invitation)):
         raise UsageError("already_enrolled", f"This box is enrolled already, as {registration.device_id}.")
@@ -182,7 +190,8 @@ def _redeem(
 ) -> Registration:
     def once() -> Registration:
         call = dialect.redeem(invitation, attempt, facts, parts.clock.moment())
-        return dialect.read_redeemed(invitation, attempt, parts.caller.exchange(call, CALL_DEADLINE_S))
+        reply = parts.caller.exchange(call, CALL_DEADLINE_S)
+        return _with_renewal(parts, dialect.read_redeemed(invitation, attempt, reply))
 
     try:
         return _patiently(parts, "redeem the installId", once)
@@ -190,6 +199,17 @@ def _redeem(
         # A refused installId is done with; the key stays for the next one.
         parts.store.remove(ATTEMPT)
         raise
+
+
+def _with_renewal(parts: Parts, registration: Registration) -> Registration:
+    """A certificate must be for this box's key, or it could never be shown; its renewal is planned at once."""
+    pem = registration.credential.certificate_pem
+    if not pem:
+        return registration
+    if parts.fingerprint_of(pem) != registration.key_fingerprint:
+        raise UnreachableError("reply_malformed", "The certificate in the hub's answer is not for this box's key.")
+    renew_at_s = parts.renew_at_s(pem, registration.registered_at_s, parts.chance())
+    return registration._replace(renew_at_s=renew_at_s)
 
 
 def _patiently(parts: Parts, what: str, once: Callable[[], Result]) -> Result:
@@ -214,18 +234,62 @@ def _first_beat(parts: Parts, dialect: DevicePlatform, registration: Registratio
     """Proves the registration with a beat over a session of its own; why it was not accepted, or ""."""
     moment = parts.clock.moment()
     sequence = int(moment.monotonic_s * 1000)
-    beat = Beat(sequence, moment, Metrics(), __version__, facts, facts_hash(facts))
+    asks = registration.transport == "mqtt"
+    beat = Beat(sequence, moment, Metrics(), __version__, facts, facts_hash(facts), asks=asks)
     session = parts.open_session(registration)
     try:
-        event = dialect.read_beat(registration, session.exchange(dialect.beat(registration, beat), CALL_DEADLINE_S))
+        event = _carried(parts, dialect, registration, beat, session)
     except FirstlightError as error:
         return str(error)
     finally:
         session.close()
-    if isinstance(event, lifecycle.Accepted):
+    if not isinstance(event, lifecycle.Accepted):
+        return getattr(event, "message", "the hub did not accept it")
+    if event.is_confirmed:
         parts.tell("first heartbeat accepted: this device is online")
-        return ""
-    return getattr(event, "message", "the hub did not accept it")
+    else:
+        parts.tell("first heartbeat taken by the broker; the hub has not answered yet")
+    return ""
+
+
+def _carried(parts: Parts, dialect: DevicePlatform, registration: Registration, beat: Beat, session: Session) -> Event:
+    """The beat over its session; a broker that refuses is asked a few times, then the hub. Raises FirstlightError."""
+    call = dialect.beat(registration, beat)
+    for wait_s in (*BROKER_WAITS_S, 0.0):
+        try:
+            reply = session.exchange(call, CALL_DEADLINE_S)
+        except UnreachableError as error:
+            if registration.transport != "mqtt" or error.code not in UNEXPLAINED:
+                raise
+            if 0 < wait_s <= parts.patience_s:
+                parts.tell(f"the broker does not know this device yet; trying again in {spoken(wait_s)}")
+                if parts.clock.wait(wait_s):
+                    raise KeyboardInterrupt from None
+                continue
+            return _appealed(parts, dialect, registration, beat, error)
+        if registration.transport == "mqtt" and registration.broker:
+            parts.tell(f"connected to {registration.broker.url} ({getattr(session, 'protocol_name', 'MQTT')})")
+        return dialect.read_beat(registration, reply)
+    raise AssertionError("the last wait is none")
+
+
+def _appealed(
+    parts: Parts, dialect: DevicePlatform, registration: Registration, beat: Beat, refused: UnreachableError
+) -> Event:
+    """What the hub itself says of a device that its broker refuses. Raises FirstlightError: the broker's own word."""
+    call = dialect.appeal(registration, beat)
+    if call is None:
+        raise refused
+    session = parts.open_appeal(registration)
+    try:
+        event = dialect.read_beat(registration, session.exchange(call, CALL_DEADLINE_S))
+    except UnreachableError:
+        raise refused from None
+    finally:
+        session.close()
+    if isinstance(event, lifecycle.Accepted):
+        parts.tell(f"the broker refuses this device, the hub does not; heartbeats go over HTTP so far: {refused}")
+    return event
 
 
 def spoken(seconds: float) -> str:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from firstlight.cli.enrolling import spoken
+from firstlight.core.lifecycle import CHANGING
 from firstlight.errors import HINTS
 from firstlight.system.clock import SystemClock
 
@@ -29,8 +30,12 @@ def judged(published: dict[str, object], holder: int | None) -> dict[str, object
         holder: who holds the agent's lock, as ``StateDirectory.holder`` gives it.
 
     Returns:
-        the status, its ``state`` now one of stopped, starting, online, cut_off, parked, retired or not_responding.
+        the status, its ``state`` now one of stopped, starting, online, cut_off, parked, changing, retired or
+        not_responding.
     """
+    if not holder and published.get("state") == CHANGING and _pid_without_lock(published):
+        # Between two lives of one process nobody holds the lock.
+        return {name: value for name, value in published.items() if not name.startswith("nextBeat")}
     pid = _pid_without_lock(published) if holder is None else holder
     if not pid:
         return {**{name: value for name, value in published.items() if name not in OF_A_LIVE_ONE}, "state": "stopped"}

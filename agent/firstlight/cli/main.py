@@ -21,13 +21,21 @@ ON_THIS_BOX = {
     "run": ("firstlight.cli.run", "run the agent: send heartbeats until stopped"),
     "status": ("firstlight.cli.status", "show whether this box is enrolled and online"),
     "facts": ("firstlight.cli.facts", "show what this machine tells about itself"),
+    "rotate": ("firstlight.cli.rotate", "replace this box's key and credential now"),
     "reset": ("firstlight.cli.reset", "reset this box, so that it can be enrolled anew"),
 }
 # The desk verbs by their second word.
-DESK_ACTS = {"create": "create the device", "list": "list the devices", "show": "show the device"}
+DESK_ACTS = {
+    "create": "create the device",
+    "list": "list the devices",
+    "show": "show the device",
+    "revoke": "end the device's credential",
+    "rotate": "have the credential replaced",
+    "remove": "remove the device",
+}
 AGAIN = "Run the command again."
 AT_THE_DESK = {
-    "device": ("firstlight.cli.device", "create, list or show devices on a platform"),
+    "device": ("firstlight.cli.device", "create, list, show, rotate, revoke or remove devices on a platform"),
 }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 SERVICE = "firstlight.service"
 UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
-COMMAND = re.compile(r"\bfirstlight (?=(?:enroll|run|status|facts|reset|device)\b)")
+COMMAND = re.compile(r"\bfirstlight (?=(?:enroll|run|status|facts|rotate|reset|device)\b)")
 
 
 def typed(text: str) -> str:

@@ -45,6 +45,16 @@ def add_hub(made: argparse.ArgumentParser) -> None:
     made.add_argument("--proxy-auth-file", metavar="FILE", help="file with USER:PASSWORD for the proxy")
 
 
+def add_pairing(made: argparse.ArgumentParser) -> None:
+    """Options that ask for a transport and a kind of credential."""
+    made.add_argument(
+        "--transport", choices=("http", "mqtt", "websocket"), help="how heartbeats travel (else as the hub has it)"
+    )
+    made.add_argument(
+        "--credential", choices=("secret", "certificate"), help="what the box shows (else as the hub has it)"
+    )
+
+
 def load(typed: argparse.Namespace, config: str | None) -> Settings:
     """File, environment and what was typed, joined. Raises UsageError."""
     flags = {name: getattr(typed, name, None) for name in settings_file.SETTINGS}

@@ -1,27 +1,34 @@
-"""``firstlight run``: reads the settings, then becomes the lean process that beats.
+"""``firstlight run``: reads the settings, makes a rotation or a move that is due, then becomes the process that beats.
 
 The door may be rich; what stays for months may not. So this process writes what the daemon needs as one JSON file and
-replaces itself (``execv``): same pid, same service, all memory given back.
+replaces itself (``execv``): same pid, same service, all memory given back. For the next change the daemon replaces
+itself by this process again.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
 import firstlight
-from firstlight.cli import options
+from firstlight.cli import change_now, options
 from firstlight.cli.settings import proxy_address, proxy_of
 from firstlight.errors import NotEnrolledError, StateError
+from firstlight.system import changes
 from firstlight.system.facts import read_facts
+from firstlight.system.journal import Journal
 from firstlight.system.store import RUNNING, StateDirectory, agent_running
 from firstlight.wire.facts import facts_object
 
 DESCRIPTION = "Send heartbeats until stopped. systemd runs this; by hand, Ctrl-C ends it."
 RUN_FILE = "run.json"
+ROTATE_MAY_TAKE_S, POLL_S = 60.0, 0.1
 PIPE_BYTES = 60_000  # a pipe holds 65 536 without a reader, pipe(7)
 
 
@@ -34,12 +41,22 @@ def verb(words: list[str], config: str | None) -> int:
     typed = made.parse_args(words)
     settings = options.load(typed, config)
     store = StateDirectory(settings.state_dir)
+    # "Look now" of 'firstlight rotate' waits until the beating process can hear it. SIGTERM ends this one at once, and
+    # nothing is lost.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
+    pid = _holder(store)
     registration = store.load_registration() if Path(settings.state_dir).is_dir() else None
     if registration is None:
         raise NotEnrolledError("not_enrolled", f"There is no registration in {settings.state_dir}.")
-    if pid := store.holder(RUNNING):
+    if pid:
         raise agent_running(pid)
-    run_file: dict[str, object] = {"stateDir": settings.state_dir, "runtimeDir": settings.runtime_dir}
+    change_now.at_start(settings, store, registration, Journal(stream=os.environ.get("JOURNAL_STREAM", "")).write)
+    registration = store.load_registration() or registration
+    run_file: dict[str, object] = {
+        "stateDir": settings.state_dir,
+        "runtimeDir": settings.runtime_dir,
+        "again": [sys.executable, *sys.orig_argv[1:]],
+    }
     if proxy_of(settings, registration.endpoint) is not None:
         run_file["proxy"] = {
             "url": proxy_address(settings, registration.endpoint),
@@ -47,6 +64,18 @@ def verb(words: list[str], config: str | None) -> int:
         }
     become_daemon(hand_over(store, settings.runtime_dir, run_file))
     raise AssertionError("execv returned")
+
+
+def _holder(store: StateDirectory) -> int | None:
+    """Who runs already. An agent that gave way for a change waits for a 'firstlight rotate' that came in between."""
+    try:
+        patience_s = ROTATE_MAY_TAKE_S if changes.load(store).begun else 0.0
+    except StateError:
+        patience_s = 0.0
+    deadline_s = time.monotonic() + patience_s
+    while (pid := store.holder(RUNNING)) and time.monotonic() < deadline_s:
+        select.select([], [], [], POLL_S)
+    return pid
 
 
 def hand_over(store: StateDirectory, runtime_dir: str, run_file: dict[str, object]) -> str:

@@ -10,8 +10,11 @@ from pathlib import Path
 
 from firstlight.cli import enrolling, liveness, next_step, options
 from firstlight.cli.settings import Settings
-from firstlight.errors import StateError
+from firstlight.core.model import Registration
+from firstlight.daemon.report import iso
+from firstlight.errors import HINTS, StateError
 from firstlight.sources.text import read_install_id
+from firstlight.system import changes
 from firstlight.system.store import RUNNING, StateDirectory
 
 ONLINE, NOT_ONLINE = 0, 3
@@ -74,11 +77,52 @@ def read(settings: Settings) -> dict[str, object]:
         "endpoint": registration.endpoint.url,
         "intervalS": registration.interval_s,
         "keyFingerprint": registration.key_fingerprint,
+        **_pairing(registration),
     }
+    if said := _last_change(store):
+        found["lastChange"] = said
     if store.repairs:
         found["repairs"] = store.repairs
     is_ours = live.get("deviceId") == registration.device_id
     return {**found, **liveness.judged(live if is_ours else {}, holder)}
+
+
+def _pairing(registration: Registration) -> dict[str, object]:
+    """How the beats travel and what is shown with them."""
+    credential = registration.credential
+    is_mqtt = registration.transport == "mqtt" and registration.broker is not None
+    found: dict[str, object] = {
+        "transport": registration.transport,
+        "credential": credential.kind,
+        "broker": registration.broker.url if is_mqtt and registration.broker else None,
+    }
+    if credential.certificate_pem:
+        found["certificateEndsAt"] = _ends_at(credential.certificate_pem)
+    if registration.renew_at_s:
+        found["renewalDueAt"] = iso(registration.renew_at_s)
+    return found
+
+
+def _ends_at(certificate_pem: str) -> str | None:
+    from cryptography import x509  # here: it costs more than the whole rest of a status
+
+    try:
+        return iso(x509.load_pem_x509_certificates(certificate_pem.encode())[0].not_valid_after_utc.timestamp())
+    except (ValueError, IndexError):
+        return None
+
+
+def _last_change(store: StateDirectory) -> str:
+    """How the last rotation or move ended, as one sentence."""
+    try:
+        notes = changes.load(store)
+    except StateError:
+        return ""  # what cannot be read is no reason to hide the rest
+    last = max(notes.rotation, notes.move_result, key=lambda result: result.at_s)
+    if not last.message:
+        return ""
+    code = f" [{last.code}]" if last.code else ""
+    return f"{last.message}{code} ({iso(last.at_s)})"
 
 
 def _live(settings: Settings, store: StateDirectory, holder: int | None) -> dict[str, object]:
@@ -104,6 +148,11 @@ LABELS = (
     ("workspace", "workspace"),
     ("platform", "platform"),
     ("hub", "endpoint"),
+    ("transport", "pairing"),
+    ("broker", "broker"),
+    ("certificate until", "certificateEndsAt"),
+    ("renewal due", "renewalDueAt"),
+    ("last change", "lastChange"),
     ("last accepted", "lastAcceptedAt"),
     ("next beat", "nextBeat"),
     ("failures in a row", "failures"),
@@ -112,6 +161,8 @@ LABELS = (
     ("next step", "hint"),
     ("kept beats", "spooled"),
     ("clock", "clock"),
+    ("warning", "brokerWarning"),
+    ("warning", "cloneWarning"),
 )
 
 
@@ -138,6 +189,16 @@ def in_words(found: dict[str, object], now_s: float) -> dict[str, str]:
         now_s: seconds since boot.
     """
     words = {"hint": next_step.typed(str(found.get("hint") or ""))}
+    if found.get("transport"):
+        spoken_by = found.get("protocol") or str(found["transport"]).upper()
+        words["pairing"] = f"{spoken_by} with a {found.get('credential', 'secret')}"
+    if found.get("clone"):
+        words["cloneWarning"] = HINTS["clone_suspected"]
+    if found.get("brokerRefuses"):
+        code = str(found["brokerRefuses"])
+        words["brokerWarning"] = (
+            f"The broker refuses this device; its beats go over HTTP. [{code}] {HINTS.get(code, '')}"
+        )
     due_s, skew_s = found.get("nextBeatMonoS"), found.get("skewS")
     if isinstance(due_s, (int, float)) and found["state"] != "not_responding":
         words["nextBeat"] = f"in {enrolling.spoken(due_s - now_s)}" if due_s > now_s else "now"

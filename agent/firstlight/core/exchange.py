@@ -5,6 +5,8 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NamedTuple
+
+    from firstlight.core.model import Broker, Secret
 else:
     from firstlight.core.record import NamedTuple
 
@@ -53,16 +55,55 @@ class HttpReply(NamedTuple):
 
 
 class MqttCall(NamedTuple):
-    """One message to publish with QoS 1."""
+    """One message to publish with QoS 1.
+
+    Args:
+        topic: where to.
+        payload: what.
+        answer_topic: where the platform's own answer is awaited after the broker's acknowledgement, "" = it is not.
+    """
 
     topic: str
     payload: bytes
+    answer_topic: str = ""
+
+    def __repr__(self) -> str:
+        """Shows no payload."""
+        return f"MqttCall({self.topic}, payload={len(self.payload)} bytes)"
 
 
 class MqttReply(NamedTuple):
-    """A broker's answer to a publish: the reason code of MQTT 5 (0 for a plain PUBACK of 3.1.1)."""
+    """What came back for one ``MqttCall``.
+
+    Args:
+        reason_code: of the broker's acknowledgement: MQTT 5's, 0 for a plain PUBACK of 3.1.1.
+        answer: the platform's own answer, None where none was asked for or none came within its time.
+    """
 
     reason_code: int
+    answer: bytes | None = None
+
+
+class MqttLogin(NamedTuple):
+    """How a session over MQTT begins; a dialect makes one for each connection (a password may be good for one only).
+
+    Args:
+        broker: where to.
+        client_id: unique at the broker; the device's id.
+        user_name: "" for a session that a client certificate alone opens.
+        password: None as above.
+        keep_alive_s: seconds of silence after which the broker gives the session up.
+        listens_to: topic filter that is subscribed to at once, "" for none.
+        will: what the broker publishes when the session breaks, or None.
+    """
+
+    broker: Broker
+    client_id: str
+    user_name: str
+    password: Secret | None
+    keep_alive_s: int
+    listens_to: str = ""
+    will: MqttCall | None = None
 
 
 # A dialect makes calls and reads replies of the transport its registration names.

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from firstlight.core.exchange import Call, HttpCall, HttpReply, Reply
-from firstlight.core.lifecycle import Event
+from firstlight.core.exchange import Call, HttpCall, HttpReply, MqttLogin, Reply
+from firstlight.core.lifecycle import Accepted, Event, Told
 from firstlight.core.model import Beat, Endpoint, Facts, Invitation, Metrics, MissedBeat, Moment, Registration
 
 
@@ -32,7 +32,24 @@ class DevicePlatform(Protocol):
         ...
 
     def beat(self, registration: Registration, beat: Beat) -> Call:
-        """The call that carries one beat."""
+        """The call that carries one beat, over the registration's transport."""
+        ...
+
+    def login(self, registration: Registration, boot_id: str) -> MqttLogin | None:
+        """How a session over MQTT begins, made anew for each connection; None for a registration without MQTT.
+
+        Args:
+            registration: its interval the one that counts by now.
+            boot_id: of this boot, for the last will.
+        """
+        ...
+
+    def heard(self, registration: Registration, message: bytes) -> Told | None:
+        """What the platform said unasked; None for what cannot be read."""
+        ...
+
+    def appeal(self, registration: Registration, beat: Beat) -> HttpCall | None:
+        """The beat over HTTP: asked where a broker refuses without a reason. None where there is no such call."""
         ...
 
     def read_beat(self, registration: Registration, reply: Reply) -> Event:
@@ -64,7 +81,7 @@ class Attempt(Protocol):
 
 
 class KeyMaterial(Protocol):
-    """The device's key, seen from outside."""
+    """One of the device's keys, seen from outside."""
 
     @property
     def csr_pem(self) -> str:
@@ -74,6 +91,15 @@ class KeyMaterial(Protocol):
     @property
     def key_fingerprint(self) -> str:
         """``sha256:`` and the hex SHA-256 of its SubjectPublicKeyInfo."""
+        ...
+
+    def sign(self, statement: bytes) -> bytes:
+        """ECDSA with SHA-256 over ``statement``, DER."""
+        ...
+
+    @property
+    def public_der(self) -> bytes:
+        """Its SubjectPublicKeyInfo."""
         ...
 
 
@@ -93,7 +119,15 @@ class KeyStore(Protocol):
     """Where the device's private key lives: a file now, a TPM or a PKCS#11 token behind the same seam."""
 
     def make_or_load(self, store: TextStore) -> KeyMaterial:
-        """The key of this box; made, and durable, when there was none. Raises StateError."""
+        """The first key of this box; made, and durable, when there was none. Raises StateError."""
+        ...
+
+    def make_next(self, store: TextStore) -> KeyMaterial:
+        """A new key beside the others, durable. Raises StateError."""
+        ...
+
+    def load(self, store: TextStore, fingerprint: str) -> KeyMaterial:
+        """The key with that fingerprint. Raises StateError where there is none."""
         ...
 
 
@@ -110,6 +144,18 @@ class Session(Protocol):
 
     def close(self) -> None:
         """Ends the connection, if there is one."""
+        ...
+
+    def fileno(self) -> int:
+        """What a wait listens to for words that come unasked; -1 where the session has none to listen to."""
+        ...
+
+    def heard(self) -> tuple[bytes, ...]:
+        """What the platform said unasked, oldest first; never waits.
+
+        Raises:
+            UnreachableError: the connection has ended, with the code of why; the next call connects anew.
+        """
         ...
 
     @property
@@ -137,8 +183,8 @@ class Clock(Protocol):
         """Seconds that never go back."""
         ...
 
-    def wait(self, seconds: float) -> bool:
-        """Sleeps that long, or less when a stop is asked for: True then."""
+    def wait(self, seconds: float, ear: int = -1) -> bool:
+        """Sleeps that long, or less when a stop is asked for (True then) or the descriptor ``ear`` becomes readable."""
         ...
 
 
@@ -204,6 +250,35 @@ class Spool(Protocol):
         ...
 
     def __len__(self) -> int: ...
+
+
+class Changes(Protocol):
+    """Rotations and moves that are asked for or due; a richer process makes them, in whose favour this one ends."""
+
+    def note(self, event: Accepted | Told) -> None:
+        """Keeps what the platform asked for (``rotate``, ``move``). Never raises: a disk that refuses is logged."""
+        ...
+
+    def is_due(self, trouble: str) -> bool:
+        """Whether to give way now.
+
+        Args:
+            trouble: code of the last failure or refusal, "" while beats are accepted.
+        """
+        ...
+
+
+class Stop(Protocol):
+    """What the signals ask for; as a context it breaks off what is under way when that is a stop."""
+
+    @property
+    def wants_change(self) -> bool:
+        """Whether a rotation or move is asked for, and no stop."""
+        ...
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *error: object) -> None: ...
 
 
 class Store(Protocol):

@@ -7,12 +7,16 @@ The rules:
 3.  Every other step ends in exactly one ``Wait`` or one ``Quit``: the runner is a plain loop.
 4.  A failure grows the wait and never ends it. A refusal parks: asked again now and then, cheap and visible.
 5.  Only ``Removed`` (a tombstone that names this device's key) retires, and only ``StopAsked`` stops.
-6.  What was not accepted is spooled; what was accepted is dropped from the spool, in that order.
-7.  An event that cannot happen in a state raises ``ImpossibleEventError``; it is never ignored.
+6.  What was not accepted is spooled; what was accepted is dropped from the spool, in that order. A beat that only a
+    broker took counts as sent, and neither drops what is spooled nor takes back a word of the platform itself.
+7.  What is said between two beats (``Told``) never delays the next one. A connection that breaks between two beats is a
+    failure without a beat: nothing is spooled.
+8.  ``ChangeDue`` ends the process in favour of a richer one, which makes the change and comes back as this one.
+9.  An event that cannot happen in a state raises ``ImpossibleEventError``; it is never ignored.
 
     BEATING --Failed--> CUT_OFF --Accepted--> BEATING
-    BEATING, CUT_OFF --Refused--> PARKED --Accepted--> BEATING
-    BEATING, CUT_OFF, PARKED --Removed--> RETIRED;  any of them --StopAsked--> STOPPED
+    BEATING, CUT_OFF --Refused--> PARKED --Accepted, confirmed--> BEATING
+    BEATING, CUT_OFF, PARKED --Removed--> RETIRED;  any of them --StopAsked--> STOPPED, --ChangeDue--> CHANGING
 """
 
 from __future__ import annotations
@@ -26,14 +30,15 @@ if TYPE_CHECKING:
 else:
     from firstlight.core.record import NamedTuple
 
-BEATING, CUT_OFF, PARKED, RETIRED, STOPPED = "beating", "cut_off", "parked", "retired", "stopped"
+BEATING, CUT_OFF, PARKED = "beating", "cut_off", "parked"
+RETIRED, STOPPED, CHANGING = "retired", "stopped", "changing"
 
 
 class State(NamedTuple):
     """Where the device is.
 
     Args:
-        phase: one of the five names above.
+        phase: one of the six names above.
         interval_s: seconds between beats.
         failures: failures or refusals in a row.
         reason: code of the last failure or refusal, "" when all is well.
@@ -60,12 +65,36 @@ class Accepted(NamedTuple):
         server_time_s: its clock, seconds since 1970, or None.
         facts_wanted: it asks for the whole facts with the next beat.
         spooled: beats left on disk after the accepted ones were dropped (filled in by the runner).
+        is_confirmed: False where only a broker took the beat, and the platform's own answer is still to come.
+        rotate: the operator wants the credential replaced now.
+        clone: another box beats with this device's credential.
+        move: a signed statement of where the platform is from now on, "" = nothing new.
     """
 
     interval_s: float
     server_time_s: float | None = None
     facts_wanted: bool = False
     spooled: int = 0
+    is_confirmed: bool = True
+    rotate: bool = False
+    clone: bool = False
+    move: str = ""
+
+
+class Told(NamedTuple):
+    """What the platform said unasked, between two beats; the fields as in ``Accepted``.
+
+    Args:
+        left_s: what is left of the wait in which it came (filled in by the runner).
+    """
+
+    interval_s: float
+    server_time_s: float | None = None
+    facts_wanted: bool = False
+    rotate: bool = False
+    clone: bool = False
+    move: str = ""
+    left_s: float = 0.0
 
 
 class Failed(NamedTuple):
@@ -91,6 +120,10 @@ class Removed(NamedTuple):
 
 class StopAsked(NamedTuple):
     """The service manager or the user wants an end."""
+
+
+class ChangeDue(NamedTuple):
+    """The credential is to be replaced, the platform has moved, or the registration on disk is another one by now."""
 
 
 # -- actions ---------------------------------------------------------------------------------------------------------
@@ -130,13 +163,15 @@ class Quit(NamedTuple):
     exit_status: int
 
 
-Event = Due | Accepted | Failed | Refused | Removed | StopAsked
+Event = Due | Accepted | Told | Failed | Refused | Removed | StopAsked | ChangeDue
 Action = SendBeat | AskBack | Keep | Announce | Retire | Wait | Quit
 if TYPE_CHECKING:
     Step = tuple[State, tuple[Action, ...]]
 
 LOST_DEVICE_REASONS = frozenset({"device_unknown", "take_back_not_allowed"})
 EXIT_RETIRED = 78
+EXIT_AGAIN = 75  # between runner and daemon.main only: no service manager sees it
+SHORTEST_WAIT_S = 0.1
 
 
 class ImpossibleEventError(AssertionError):
@@ -149,6 +184,8 @@ def _due(state: State, event: Due, chance: float) -> Step:
 
 
 def _accepted(state: State, event: Accepted, chance: float) -> Step:
+    if not event.is_confirmed:
+        return _taken(state, event, chance)
     new = State(BEATING, event.interval_s, 0, "", event.spooled)
     # Soon again while beats are spooled, and after AskBack, whose acceptance is not a beat yet.
     soon = event.spooled or state.phase == PARKED
@@ -157,6 +194,25 @@ def _accepted(state: State, event: Accepted, chance: float) -> Step:
         return new, (wait,)
     kept = f", {event.spooled} kept beats to hand over" if event.spooled else ""
     return new, (Announce(6, "online", f"The platform accepts beats again{kept}."), wait)
+
+
+def _taken(state: State, event: Accepted, chance: float) -> Step:
+    """Only a broker took the beat: kept ones are not tried again sooner, since nobody answers."""
+    if state.phase == PARKED:
+        return state, (Wait(backoff.parked_wait_s(max(1, state.failures), chance)),)
+    new = State(BEATING, event.interval_s, 0, "", event.spooled)
+    wait = Wait(backoff.interval_wait_s(event.interval_s, chance))
+    if state.phase == BEATING:
+        return new, (wait,)
+    return new, (Announce(6, "online", "The broker takes beats again."), wait)
+
+
+def _told(state: State, event: Told, chance: float) -> Step:
+    left_s = max(event.left_s, SHORTEST_WAIT_S)
+    if state.phase == BEATING:
+        # A longer interval counts from the next beat on: nobody is to miss that one.
+        left_s = min(left_s, backoff.interval_wait_s(event.interval_s, chance))
+    return state._replace(interval_s=event.interval_s), (Wait(left_s),)
 
 
 def _failed(state: State, event: Failed, chance: float) -> Step:
@@ -193,6 +249,10 @@ def _stop(state: State, event: StopAsked, chance: float) -> Step:
     return state._replace(phase=STOPPED), (Keep(), Quit(0))
 
 
+def _change(state: State, event: ChangeDue, chance: float) -> Step:
+    return state._replace(phase=CHANGING), (Keep(), Quit(EXIT_AGAIN))
+
+
 _TABLE: dict[tuple[str, type], Callable[..., Step]] = {
     (BEATING, Due): _due,
     (CUT_OFF, Due): _due,
@@ -212,6 +272,12 @@ _TABLE: dict[tuple[str, type], Callable[..., Step]] = {
     (BEATING, StopAsked): _stop,
     (CUT_OFF, StopAsked): _stop,
     (PARKED, StopAsked): _stop,
+    (BEATING, Told): _told,
+    (CUT_OFF, Told): _told,
+    (PARKED, Told): _told,
+    (BEATING, ChangeDue): _change,
+    (CUT_OFF, ChangeDue): _change,
+    (PARKED, ChangeDue): _change,
 }
 
 

@@ -20,6 +20,10 @@ INSTALL_ID = re.compile(r"[A-Za-z0-9_-]{16,64}\Z")
 IDENTIFIER = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 PIN = re.compile(r"sha256//[A-Za-z0-9+/]{43}=\Z")
 ENDPOINT = re.compile(r"(https?)://(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::([0-9]{1,5}))?/?\Z")
+BROKER = re.compile(
+    r"(mqtts?|wss?)://(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::([0-9]{1,5}))?(/[A-Za-z0-9._/-]{0,64})?\Z"
+)
+BROKER_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 LOOPBACK = re.compile(r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])\Z")
 MAX_TEXT = 4096
 
@@ -62,6 +66,33 @@ class Endpoint(NamedTuple):
         return f"{self.scheme}://{self.host}" + ("" if plain else f":{self.port}")
 
 
+class Broker(NamedTuple):
+    """Where a platform takes beats over MQTT.
+
+    Args:
+        scheme: mqtts or wss (MQTT in a WebSocket); mqtt and ws without TLS, on this machine's own loopback only.
+        host: IPv6 in brackets.
+        port: 1 to 65535.
+        path: of the WebSocket, "" otherwise.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    path: str = ""
+
+    @property
+    def url(self) -> str:
+        """The address, the port only where it is not the scheme's own."""
+        plain = self.port == BROKER_PORTS[self.scheme]
+        return f"{self.scheme}://{self.host}" + ("" if plain else f":{self.port}") + self.path
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether it is reached over TLS."""
+        return self.scheme in ("mqtts", "wss")
+
+
 class Trust(NamedTuple):
     """What makes the other side believable.
 
@@ -84,12 +115,16 @@ class Invitation(NamedTuple):
         trust: how the endpoint is recognised.
         proof: what entitles the bearer. An installId here; group secrets, claim certificates and finished
             credentials of other platforms take the same place.
+        transport: "http", "mqtt" or "websocket" where one is asked for, "" = as the platform chooses.
+        credential: "secret" or "certificate", "" likewise.
     """
 
     platform: str
     endpoint: Endpoint
     trust: Trust
     proof: Secret
+    transport: str = ""
+    credential: str = ""
 
 
 class Credential(NamedTuple):
@@ -98,12 +133,25 @@ class Credential(NamedTuple):
     Args:
         kind: "secret" or "certificate".
         secret: set for "secret".
-        certificate_pem: set for "certificate"; its private key stays behind the key store.
+        certificate_pem: set for "certificate": the device's own first, then its chain; the private key stays behind
+            the key store, which finds it by ``Registration.key_fingerprint``.
     """
 
     kind: str
     secret: Secret | None = None
     certificate_pem: str = ""
+
+
+class Identity(NamedTuple):
+    """A client certificate and its private key, as TLS wants them.
+
+    Args:
+        certificate_pem: the device's certificate first, then its chain.
+        key_file: path of the private key, PEM.
+    """
+
+    certificate_pem: str
+    key_file: str
 
 
 class Registration(NamedTuple):
@@ -120,6 +168,9 @@ class Registration(NamedTuple):
         key_fingerprint: ``sha256:`` + hex of the device key's SubjectPublicKeyInfo.
         csr_pem: the certificate request sent when enrolling; shown again to be taken back.
         registered_at_s: seconds since 1970 by the platform's clock.
+        transport: "http" or "mqtt": over which the beats go.
+        broker: where they go over MQTT; None where the platform has named none.
+        renew_at_s: seconds since 1970 by the platform's clock at which the credential is due for renewal, 0.0 = never.
     """
 
     platform: str
@@ -132,6 +183,9 @@ class Registration(NamedTuple):
     key_fingerprint: str
     csr_pem: str
     registered_at_s: float
+    transport: str = "http"
+    broker: Broker | None = None
+    renew_at_s: float = 0.0
 
 
 class Hardware(NamedTuple):
@@ -196,6 +250,7 @@ class Beat(NamedTuple):
         facts: the whole facts, or None when the platform has them already.
         facts_hash: 16 hex digits that change when the facts do.
         missed: beats kept while the platform was out of reach, oldest first.
+        asks: wants an answer of the platform itself, where a broker would only say that it took the beat.
     """
 
     sequence: int
@@ -205,6 +260,7 @@ class Beat(NamedTuple):
     facts: Facts | None
     facts_hash: str
     missed: tuple[MissedBeat, ...] = ()
+    asks: bool = False
 
 
 class MissedBeat(NamedTuple):
@@ -245,6 +301,25 @@ def parse_endpoint(text: str) -> Endpoint:
     if scheme == "http" and not LOOPBACK.match(host.lower()):
         raise InvitationError("endpoint_insecure", f"{text[:80]!r} is not encrypted.")
     return Endpoint(scheme, host.lower(), port)
+
+
+def parse_broker(text: str) -> Broker:
+    """The address of an MQTT broker -> ``Broker``: mqtts://HOST[:PORT] or wss://HOST[:PORT][/PATH].
+
+    Raises:
+        InvitationError: ``endpoint_malformed``, or ``endpoint_insecure`` for one without TLS on another machine.
+    """
+    found = BROKER.match(text[:MAX_TEXT].strip())
+    if not found:
+        raise InvitationError("endpoint_malformed", f"{text[:80]!r} is not an address of an MQTT broker.")
+    scheme, host, port_text, path = found.groups()
+    port = int(port_text) if port_text else BROKER_PORTS[scheme]
+    if not 0 < port < 65_536 or (path and not scheme.startswith("ws")):
+        raise InvitationError("endpoint_malformed", f"{text[:80]!r} is not an address of an MQTT broker.")
+    broker = Broker(scheme, host.lower(), port, (path or "/mqtt") if scheme.startswith("ws") else "")
+    if not broker.is_secure and not LOOPBACK.match(broker.host):
+        raise InvitationError("endpoint_insecure", f"{text[:80]!r} is not encrypted.")
+    return broker
 
 
 def parse_pin(text: str) -> str:

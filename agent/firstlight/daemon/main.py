@@ -1,58 +1,44 @@
 """The composition root of the beating process: a run file in, an exit status out.
 
-``firstlight run`` reads the settings at the door, writes the run file and becomes this process. The run file (or, where
-no disk takes it, an open descriptor named as /dev/fd/NUMBER) is JSON:
-``{"stateDir": PATH, "runtimeDir"?: PATH, "proxy"?: {"url": "http://HOST:PORT", "authFile"?: PATH}, "logLevel"?: 3 to 6,
-"haste"?: NUMBER}``; ``haste`` makes every wait that many times shorter, for tests and measurements.
+``firstlight run`` reads the settings at the door, writes the run file and becomes this process. For a rotation or a
+move this process becomes ``firstlight run`` again: same pid, same service, same environment.
 """
 
 from __future__ import annotations
 
-import json
+import math
 import os
 
 from firstlight import __version__
-from firstlight.core.lifecycle import RETIRED
-from firstlight.core.model import Facts
+from firstlight.core.lifecycle import EXIT_AGAIN, RETIRED
+from firstlight.core.model import Facts, Identity
 from firstlight.daemon.notify import service_notifier
-from firstlight.daemon.runner import Parts, Runner
+from firstlight.daemon.parts import Parts
+from firstlight.daemon.run_file import read_run_file
+from firstlight.daemon.runner import Runner
 from firstlight.daemon.stop import StopSignals
-from firstlight.errors import FirstlightError, NotEnrolledError, StateError, UsageError
+from firstlight.errors import FirstlightError, NotEnrolledError, StateError
 from firstlight.platforms import half
-from firstlight.system import files
+from firstlight.system.changes import DiskChanges
 from firstlight.system.clock import SystemClock, clock_floor_s
-from firstlight.system.journal import ERROR, INFO, WARNING, Journal
+from firstlight.system.journal import ERROR, WARNING, Journal
 from firstlight.system.metrics import ProcMetrics
 from firstlight.system.spool import DiskSpool
 from firstlight.system.store import RUNNING, StateDirectory
-from firstlight.transports.http_session import HttpSession
-from firstlight.transports.proxy import parse_proxy
 from firstlight.wire.facts import facts_hash, read_facts
 from firstlight.wire.heartbeat import missed_object, read_missed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NamedTuple
+    from collections.abc import Callable
 
+    from firstlight.core.exchange import MqttLogin
+    from firstlight.core.interfaces import DevicePlatform, Session
     from firstlight.core.model import Registration
-    from firstlight.transports.proxy import Proxy
-else:
-    from firstlight.core.record import NamedTuple
+    from firstlight.daemon.run_file import RunFile
 
 SEEN_EVERY_S = 86_400.0
 EXIT_INTERNAL = 70
-MAX_SECRET_BYTES = 4096
-HANDED_OVER = "/dev/fd/"
-
-
-class RunFile(NamedTuple):
-    """What the door hands over; the fields as in the module's text."""
-
-    state_dir: str
-    runtime_dir: str
-    proxy: Proxy | None
-    log_level: int
-    haste: float
 
 
 def main(run_file: str) -> int:
@@ -79,66 +65,12 @@ def main(run_file: str) -> int:
         return EXIT_INTERNAL
 
 
-def read_run_file(path: str) -> RunFile:
-    """Path -> ``RunFile``.
-
-    Raises:
-        StateError: the file cannot be read or is damaged.
-        UsageError: a field in it cannot be used.
-    """
-    found = _handed_over(path)
-    if found is None:
-        raise StateError("state_corrupt", f"{path} does not exist.", "Start the agent with: firstlight run")
-    state_dir, runtime_dir = found.get("stateDir"), found.get("runtimeDir") or ""
-    haste, log_level = found.get("haste", 1.0), found.get("logLevel", INFO)
-    if not isinstance(state_dir, str) or not state_dir or not isinstance(runtime_dir, str):
-        raise UsageError("settings_invalid", f"{path} does not name the state directory.")
-    if not isinstance(haste, (int, float)) or not 1 <= haste <= 1e6 or log_level not in (ERROR, WARNING, 5, INFO):
-        raise UsageError("settings_invalid", f"haste or logLevel in {path} cannot be used.")
-    return RunFile(state_dir, runtime_dir, _proxy(found.get("proxy"), path), int(str(log_level)), float(haste))
-
-
-def _handed_over(path: str) -> dict[str, object] | None:
-    """The object in a run file, or from the descriptor that the door left open."""
-    if not path.startswith(HANDED_OVER):
-        return StateDirectory(os.path.dirname(path) or ".").read_json(os.path.basename(path))
-    try:
-        fd = int(path[len(HANDED_OVER) :])
-        try:
-            found = json.loads(files.read_up_to(fd, files.MAX_BYTES))
-        finally:
-            os.close(fd)
-    except (OSError, ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _proxy(found: object, path: str) -> Proxy | None:
-    if found is None:
-        return None
-    if not isinstance(found, dict) or not isinstance(found.get("url"), str):
-        raise UsageError("settings_invalid", f"proxy in {path} cannot be used.")
-    auth_file = found.get("authFile")
-    return parse_proxy(found["url"], _secret(auth_file) if isinstance(auth_file, str) and auth_file else None)
-
-
-def _secret(path: str) -> str:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            return files.read_up_to(fd, MAX_SECRET_BYTES).decode("utf-8", "replace").strip()
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise UsageError("settings_unreadable", f"{path} cannot be read: {error.strerror}.") from None
-
-
 def _beat(run: RunFile, journal: Journal) -> int:
     store = StateDirectory(run.state_dir)
     registration = store.load_registration()
     if registration is None:
         raise NotEnrolledError("not_enrolled", f"There is no registration in {run.state_dir}.")
-    stop = StopSignals()
+    stop = StopSignals(gives_way=bool(run.again))
     clock = SystemClock(clock_floor_s(store), stop.wake_fd, run.haste)
     seen = _Seen(store, clock, journal)
     lock = store.lock(RUNNING)
@@ -154,7 +86,14 @@ def _beat(run: RunFile, journal: Journal) -> int:
         journal.write(WARNING, sentence)
     exit_status = runner.run()
     seen.save()
-    return exit_status
+    return _begin_again(run, stop) if exit_status == EXIT_AGAIN else exit_status
+
+
+def _begin_again(run: RunFile, stop: StopSignals) -> int:
+    """Becomes the richer process; returns only where a stop came first."""
+    if not stop.give_way():
+        return 0
+    os.execv(run.again[0], run.again)  # noqa: S606 - the very command by which this process was started
 
 
 def _compose(
@@ -166,16 +105,22 @@ def _compose(
     clock: SystemClock,
     seen: _Seen,
 ) -> Runner:
-    return Runner(
+    platform = half(registration.platform, "device")
+    sessions = _Sessions(run, store, registration, clock, platform)
+    runner = Runner(
         Parts(
             registration=registration,
-            platform=half(registration.platform, "device"),
-            session=HttpSession(registration.trust, run.proxy, check_dates=clock.is_trustworthy),
+            platform=platform,
+            session=sessions.for_beats(),
+            keep_alive_s=lambda: sessions.keep_alive_s,
+            open_appeal=sessions.over_http,
             store=store,
             spool=DiskSpool(run.state_dir, missed_object, read_missed),
             sensor=ProcMetrics(run.state_dir, facts=_facts(store, journal)),
             clock=clock,
             notifier=service_notifier(os.environ),
+            changes=DiskChanges(store, registration, clock, journal.write),
+            gives_way=bool(run.again),
             stop=stop,
             facts_hash=facts_hash,
             chance=chance,
@@ -185,6 +130,60 @@ def _compose(
             agent_version=__version__,
         )
     )
+    sessions.interval_s = lambda: runner.interval_s
+    return runner
+
+
+class _Sessions:
+    """Opens sessions for a registration; what the other transport needs is not loaded."""
+
+    def __init__(
+        self,
+        run: RunFile,
+        store: StateDirectory,
+        registration: Registration,
+        clock: SystemClock,
+        platform: DevicePlatform,
+    ) -> None:
+        self._run = run
+        self._platform = platform
+        self._registration = registration
+        self._clock = clock
+        self.interval_s: Callable[[], float] = lambda: float(registration.interval_s)
+        self.keep_alive_s: float = math.inf  # an idle connection over HTTP may end unnoticed
+        pem = registration.credential.certificate_pem
+        self._identity = Identity(pem, store.key_file(registration.key_fingerprint)) if pem else None
+
+    def for_beats(self) -> Session:
+        """The session that the registration names."""
+        if self._registration.transport != "mqtt":
+            return self.over_http()
+        from firstlight.transports.mqtt_session import MqttSession
+
+        return MqttSession(
+            self._login,
+            self._registration.trust,
+            self._run.proxy,
+            check_dates=self._clock.is_trustworthy,
+            identity=self._identity,
+        )
+
+    def over_http(self) -> Session:
+        """A session over HTTP, whatever the registration names."""
+        from firstlight.transports.http_session import HttpSession
+
+        return HttpSession(
+            self._registration.trust, self._run.proxy, check_dates=self._clock.is_trustworthy, identity=self._identity
+        )
+
+    def _login(self) -> MqttLogin:
+        # The interval that counts by now: the keep-alive follows it.
+        registration = self._registration._replace(interval_s=int(self.interval_s()))
+        login = self._platform.login(registration, self._clock.moment().boot_id)
+        if login is None:
+            raise StateError("state_corrupt", "The registration names no broker.")
+        self.keep_alive_s = login.keep_alive_s
+        return login
 
 
 class _Publisher:

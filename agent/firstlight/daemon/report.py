@@ -10,10 +10,11 @@ from firstlight.errors import HINTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from firstlight.core.lifecycle import Accepted, Announce, State
-    from firstlight.daemon.runner import Parts
+    from firstlight.core.lifecycle import Accepted, Announce, State, Told
+    from firstlight.daemon.parts import Parts
 
 SKEW_WORTH_SAYING_S = 60.0
+CLONE = "clone_suspected"
 
 
 class Report:
@@ -26,12 +27,18 @@ class Report:
         self._skew_s: float | None = None
         self._is_skewed = False
         self._beats = 0
+        self._is_online = False
+        self._is_cloned = False
+        self._broker_refuses = ""
         registration = parts.registration
         self._fixed: dict[str, object] = {
             "deviceId": registration.device_id,
             "workspace": registration.workspace,
             "platform": registration.platform,
             "endpoint": registration.endpoint.url,
+            "transport": registration.transport,
+            "credential": registration.credential.kind,
+            "broker": registration.broker.url if registration.transport == "mqtt" and registration.broker else None,
             "agentVersion": parts.agent_version,
             "pid": os.getpid(),
             "bootId": parts.clock.moment().boot_id,
@@ -39,23 +46,52 @@ class Report:
 
     def started(self, state: State) -> None:
         """Before the first beat: the service is up, whether or not there is a network."""
-        registration = self._parts.registration
-        self._parts.log(6, f"Beating as {registration.device_id} to {registration.endpoint.url}.")
-        self._parts.notifier.ready(f"Starting: first heartbeat to {registration.endpoint.url}")
+        url = self._fixed["broker"] or self._fixed["endpoint"]
+        self._parts.log(6, f"Beating as {self._fixed['deviceId']} to {url}.")
+        self._parts.notifier.ready(f"Starting: first heartbeat to {url}")
         self._publish(state, 0.0)
 
     def accepted(self, event: Accepted) -> None:
-        """The platform has a beat."""
+        """The platform has a beat, or a broker has it for the platform."""
         parts = self._parts
-        wall_s = parts.clock.moment().wall_s
-        server_time_s = wall_s if event.server_time_s is None else event.server_time_s
-        self._skew_s = None if event.server_time_s is None else server_time_s - wall_s
-        if not self._last_accepted_at:
+        self._saw(event.server_time_s)
+        if event.is_confirmed and not self._is_online:
+            self._is_online = True
             parts.log(6, f"Online: the platform accepts this device's beats, one every {event.interval_s:g} s.")
             parts.notifier.status(f"Online, a heartbeat every {event.interval_s:g} s")
-        self._last_accepted_at = iso(server_time_s)
+        elif not self._last_accepted_at:
+            parts.log(6, "Connected: the broker takes this device's beats; the platform itself has not answered yet.")
+            parts.notifier.status("Connected: the platform itself has not answered yet")
+        wall_s = parts.clock.moment().wall_s
+        self._last_accepted_at = iso(event.server_time_s or wall_s + (self._skew_s or 0.0))
         self._beats += 1
-        self._say_skew()
+        if event.is_confirmed:
+            self._say_clone(event.clone)
+
+    def told(self, event: Told) -> None:
+        """The platform said something unasked."""
+        self._saw(event.server_time_s)
+        self._say_clone(event.clone)
+
+    def broker(self, refuses: str) -> None:
+        """Whether the broker refuses what the platform accepts: the code, "" = it does not."""
+        if refuses and refuses != self._broker_refuses:
+            self._parts.log(4, f"The broker refuses this device, the hub does not; its beats go over HTTP. [{refuses}]")
+        elif self._broker_refuses and not refuses:
+            self._parts.log(6, "The broker lets this device in again.")
+        self._broker_refuses = refuses
+
+    def _saw(self, server_time_s: float | None) -> None:
+        if server_time_s is not None:
+            self._skew_s = server_time_s - self._parts.clock.moment().wall_s
+            self._say_skew()
+
+    def _say_clone(self, is_cloned: bool) -> None:
+        if is_cloned and not self._is_cloned:
+            self._parts.log(4, f"Another box beats with this device's identity. [{CLONE}] {HINTS[CLONE]}")
+        elif self._is_cloned and not is_cloned:
+            self._parts.log(6, "No other box beats with this device's identity any more.")
+        self._is_cloned = is_cloned
 
     def _say_skew(self) -> None:
         is_skewed = self._skew_s is not None and abs(self._skew_s) > SKEW_WORTH_SAYING_S
@@ -81,6 +117,11 @@ class Report:
     def ended(self, state: State) -> None:
         """The last word."""
         self._publish(state)
+        if state.phase == lifecycle.CHANGING:
+            # The same process comes back to the service manager as ready.
+            self._parts.notifier.status("Making way for a change of credential or address")
+            self._parts.log(6, "Making way for a change of credential or address.")
+            return
         self._parts.notifier.stopping()
         self._parts.log(6, "Stopped." if state.phase == lifecycle.STOPPED else f"Ended: {state.phase}.")
 
@@ -96,6 +137,9 @@ class Report:
                 "message": self._message if has_reason else "",
                 "hint": HINTS.get(state.reason, "") if has_reason else "",
                 **self._fixed,
+                "protocol": getattr(parts.session, "protocol_name", "") or None,
+                "brokerRefuses": self._broker_refuses or None,
+                "clone": self._is_cloned or None,
                 "intervalS": state.interval_s,
                 "lastAcceptedAt": self._last_accepted_at or None,
                 "nextBeatInS": None if next_beat_in_s is None else round(next_beat_in_s, 1),

@@ -9,6 +9,7 @@ from firstlight.core import lifecycle
 from firstlight.core.lifecycle import (
     Accepted,
     AskBack,
+    ChangeDue,
     Due,
     Failed,
     Keep,
@@ -19,59 +20,22 @@ from firstlight.core.lifecycle import (
     StopAsked,
     Wait,
 )
-from firstlight.core.model import Beat, MissedBeat
+from firstlight.core.model import MissedBeat
+from firstlight.daemon.carrier import MENDABLE, Carrier, failed
 from firstlight.daemon.report import Report
 from firstlight.daemon.stop import StopNow
 from firstlight.errors import FirstlightError, StateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-    from typing import NamedTuple
+    from firstlight.core.lifecycle import Action, Event, Told
+    from firstlight.daemon.parts import Parts
 
-    from firstlight.core.interfaces import Clock, DevicePlatform, Notifier, Sensor, Session, Spool, Store
-    from firstlight.core.lifecycle import Action, Event
-    from firstlight.core.model import Facts, Registration
-else:
-    from firstlight.core.record import NamedTuple
-
-CALL_DEADLINE_S = 20.0
 MAX_MISSED = 32
 UNREADABLE = frozenset({"request_malformed", "request_too_large"})
-
-
-class Parts(NamedTuple):
-    """What the runner is made of.
-
-    Args:
-        registration: what enrolling left.
-        platform: the device half of the dialect.
-        session, store, spool, sensor, clock, notifier: the seams of ``core.interfaces``.
-        stop: context in which a stop breaks off what is under way, by raising ``StopNow``.
-        facts_hash: 16 hex digits of facts.
-        chance: random numbers in [0, 1), for jitter.
-        log: writes one line, with a priority as in syslog.
-        publish: takes the status object.
-        saw_time: takes the platform's clock, seconds since 1970, whenever it was told.
-        agent_version: for the beats.
-    """
-
-    registration: Registration
-    platform: DevicePlatform
-    session: Session
-    store: Store
-    spool: Spool
-    sensor: Sensor
-    clock: Clock
-    notifier: Notifier
-    stop: AbstractContextManager[None]
-    facts_hash: Callable[[Facts], str]
-    chance: Callable[[], float]
-    log: Callable[[int, str], None]
-    publish: Callable[[dict[str, object]], None]
-    saw_time: Callable[[float], None]
-    agent_version: str
+RECONNECT_S = 60.0
+MAX_WORDS = 8  # early ends of a wait; whoever talks more between two beats is not listened to until the next
+ROUNDING = 0.02
 
 
 class Runner:
@@ -80,14 +44,19 @@ class Runner:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._report = Report(parts)
+        self._carrier = Carrier(parts, self._report)
         self._state = lifecycle.State(lifecycle.BEATING, parts.registration.interval_s, spooled=len(parts.spool))
         # Milliseconds since boot at the start, then one more a beat: never repeats within a boot, and costs no write.
         self._sequence = int(parts.clock.moment().monotonic_s * 1000)
         self._due: MissedBeat | None = None  # the beat of this turn, as it would be kept
         self._carried = 0  # kept beats that travel with it
         self._carries = True  # False after the platform could not read kept beats, until it accepts one without
-        self._told_hash = ""  # of the facts that the platform was told on this connection
-        self._told_on = -1  # the connection they were told on
+        self._words = 0  # early ends of the waits since the last beat
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds between beats, as the platform asked for last."""
+        return self._state.interval_s
 
     def run(self) -> int:
         """The whole life of the process; returns its exit status."""
@@ -125,44 +94,24 @@ class Runner:
         moment = parts.clock.moment()
         self._sequence += 1
         self._due = MissedBeat(self._sequence, moment, parts.sensor.metrics(), "")
-        self._carried = 0
+        self._carried = self._words = 0
         parts.notifier.alive()
         try:
             with parts.stop:
-                event = self._ask_back() if isinstance(action, AskBack) else self._send(self._due)
+                is_lost = isinstance(action, AskBack)
+                event = self._carrier.ask_back(self._state) if is_lost else self._send(self._due)
         except StopNow:
             event = StopAsked()
         except FirstlightError as error:
-            event = Failed(error.code, error.message, getattr(error, "retry_after_s", None))
+            event = failed(error)
         parts.notifier.alive()
         return self._settled(event)
 
     def _send(self, due: MissedBeat) -> Event:
         parts = self._parts
-        facts = parts.sensor.facts()
-        hashed = parts.facts_hash(facts)
-        is_told = hashed == self._told_hash and parts.session.connections == self._told_on
         missed = parts.spool.peek(MAX_MISSED) if self._carries and len(parts.spool) else ()
         self._carried = len(missed)
-        beat = Beat(
-            due.sequence, due.moment, due.metrics, parts.agent_version, None if is_told else facts, hashed, missed
-        )
-        reply = parts.session.exchange(parts.platform.beat(parts.registration, beat), self._deadline_s())
-        event = parts.platform.read_beat(parts.registration, reply)
-        if isinstance(event, Accepted) and not is_told:
-            self._told_hash, self._told_on = hashed, parts.session.connections
-        return event
-
-    def _ask_back(self) -> Event:
-        parts = self._parts
-        call = parts.platform.take_back(parts.registration)
-        if call is None:
-            return Refused(self._state.reason, "The platform does not know this device, and takes none back.")
-        return parts.platform.read_beat(parts.registration, parts.session.exchange(call, self._deadline_s()))
-
-    def _deadline_s(self) -> float:
-        watchdog_s = self._parts.notifier.watchdog_s
-        return CALL_DEADLINE_S if watchdog_s is None else min(CALL_DEADLINE_S, watchdog_s / 2)
+        return self._carrier.send(due, missed, self._state.interval_s)
 
     def _settled(self, event: Event) -> Event:
         """The event with its consequences for what is kept."""
@@ -174,32 +123,95 @@ class Runner:
             self._parts.log(4, f"{self._carried} kept beats were set aside: the platform cannot read them.")
             self._carries = False
             return Failed(event.code, event.message)
+        if self._is_outdated(event):
+            self._parts.log(4, "The box has another registration by now; the agent starts anew with that one.")
+            return ChangeDue()
         return event
+
+    def _is_outdated(self, event: Event) -> bool:
+        """Whether a no is about a registration that is not the one on disk any more."""
+        if not self._parts.gives_way or isinstance(event, StopAsked):
+            return False
+        if isinstance(event, Failed) and event.code not in MENDABLE:
+            return False
+        try:
+            found = self._parts.store.load_registration()
+        except StateError:
+            return False
+        mine = self._parts.registration
+        return found is not None and (found.key_fingerprint, found.endpoint, found.trust, found.credential) != (
+            mine.key_fingerprint,
+            mine.endpoint,
+            mine.trust,
+            mine.credential,
+        )
 
     def _accepted(self, event: Accepted) -> Accepted:
         parts = self._parts
-        parts.spool.drop(self._carried)
+        if event.is_confirmed:
+            parts.spool.drop(self._carried)
+            self._carries = True
         self._due = None
-        self._carries = True
-        if event.facts_wanted:
-            self._told_hash = ""
-        if event.server_time_s is not None:
-            parts.saw_time(event.server_time_s)
+        self._learn(event)
         self._report.accepted(event)
         return event._replace(spooled=len(parts.spool))
 
+    def _learn(self, event: Accepted | Told) -> None:
+        """What an answer says beside the interval."""
+        parts = self._parts
+        if event.facts_wanted:
+            self._carrier.tell_facts()
+        if event.server_time_s is not None:
+            parts.saw_time(event.server_time_s)
+        parts.changes.note(event)
+
     # -- the other actions -------------------------------------------------------------------------------------------
     def _wait(self, seconds: float) -> Event:
-        """Sleeps in one piece, or in pieces of half a watchdog where the watchdog is shorter than the wait."""
+        """Sleeps in one piece, or in pieces of half a watchdog where the watchdog is shorter than the wait.
+
+        Ends early when the platform says something, when the connection breaks, and when a signal comes.
+        """
         parts = self._parts
+        if parts.gives_way and parts.changes.is_due(self._state.reason):
+            return ChangeDue()
+        if seconds > parts.keep_alive_s():
+            parts.session.close()  # a farewell, where the broker would otherwise miss us and publish the last will
         self._report.waits(self._state, seconds)
         piece_s = parts.notifier.watchdog_s / 2 if parts.notifier.watchdog_s else seconds
-        while seconds > piece_s:
-            if parts.clock.wait(piece_s):
-                return StopAsked()
-            parts.notifier.alive()
-            seconds -= piece_s
-        return StopAsked() if parts.clock.wait(seconds) else Due()
+        left_s = seconds
+        while (event := self._listen(left_s)) is None and left_s > ROUNDING * seconds:
+            length_s, began_s = min(piece_s, left_s), parts.clock.monotonic_s()
+            ear = parts.session.fileno() if self._words < MAX_WORDS else -1
+            if parts.clock.wait(length_s, ear):
+                return ChangeDue() if parts.stop.wants_change else StopAsked()
+            if ear >= 0 and (slept_s := parts.clock.monotonic_s() - began_s) < length_s * (1 - ROUNDING):
+                self._words += 1
+                length_s = max(slept_s, 0.0)
+            left_s -= length_s
+            if left_s > ROUNDING * seconds:
+                parts.notifier.alive()
+        return Due() if event is None else event
+
+    def _listen(self, left_s: float) -> Event | None:
+        """What came unasked; a connection that broke between two beats is opened anew with the next one."""
+        parts = self._parts
+        if self._words > MAX_WORDS:
+            return None
+        try:
+            messages = parts.session.heard()
+        except FirstlightError as error:
+            # Not at once: a broker that restarts would be run over, one that drops every connection asked without end.
+            return failed(error)._replace(retry_after_s=min(left_s, RECONNECT_S))
+        last: Told | None = None
+        for message in messages:
+            last = parts.platform.heard(parts.registration, message) or last
+            if last is not None:
+                self._learn(last)
+                self._report.told(last)
+        if last is None:
+            return None
+        self._words += 1
+        return last._replace(left_s=left_s)
 
     def _keep(self, cause: Event) -> None:
         due, self._due = self._due, None

@@ -30,13 +30,15 @@ class SystemClock:
     Args:
         floor_s: what ``clock_floor_s`` found.
         wake_fd: file descriptor that becomes readable when a stop is asked for, or -1; see ``daemon/stop.py``.
-        haste: waits are that many times shorter: for tests and measurements.
+        haste: waits are that many times shorter, and ``monotonic_s`` goes that many times faster: for tests and
+            measurements.
     """
 
     def __init__(self, floor_s: float = BUILT_AT_S, wake_fd: int = -1, haste: float = 1.0) -> None:
         self._floor_s = floor_s
         self._ears = [wake_fd] if wake_fd >= 0 else []
         self._haste = haste
+        self._began_s = time.clock_gettime(time.CLOCK_BOOTTIME)
         self._boot_id = _boot_id()
         self._told: tuple[float, float] | None = None  # a platform's clock, and the time since boot when it told it
 
@@ -46,17 +48,24 @@ class SystemClock:
 
     def monotonic_s(self) -> float:
         """Seconds since boot, sleep included; never go back."""
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
+        now_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+        return now_s if self._haste == 1.0 else self._began_s + (now_s - self._began_s) * self._haste
 
-    def wait(self, seconds: float) -> bool:
-        """Sleeps in one piece; True at once when a stop is asked for. Without ``wake_fd``, Ctrl-C raises as usual."""
-        readable, _, _ = select.select(self._ears, [], [], max(0.0, seconds) / self._haste)
-        return bool(readable)
+    def wait(self, seconds: float, ear: int = -1) -> bool:
+        """Sleeps in one piece; True at once when a signal came. Without ``wake_fd``, Ctrl-C raises as usual.
+
+        Args:
+            seconds: how long.
+            ear: file descriptor that ends the sleep when it becomes readable, -1 = none.
+        """
+        heard = [*self._ears, ear] if ear >= 0 else self._ears
+        readable, _, _ = select.select(heard, [], [], max(0.0, seconds) / self._haste)
+        return any(fd != ear for fd in readable)
 
     def saw(self, server_time_s: float) -> None:
         """A platform told its time: from now on the wall clock is measured against it."""
         self._floor_s = max(BUILT_AT_S, server_time_s)
-        self._told = (server_time_s, self.monotonic_s())
+        self._told = (server_time_s, time.clock_gettime(time.CLOCK_BOOTTIME))
 
     def is_before_floor(self) -> bool:
         """Whether the wall clock must be wrong: it is before what was last seen, by more than a day."""
@@ -72,7 +81,7 @@ class SystemClock:
         now_s = time.time()
         if self._told is not None:
             server_time_s, told_at_s = self._told
-            return abs(now_s - (server_time_s + self.monotonic_s() - told_at_s)) <= SKEW_S
+            return abs(now_s - (server_time_s + time.clock_gettime(time.CLOCK_BOOTTIME) - told_at_s)) <= SKEW_S
         return self._floor_s - EARLY_S <= now_s <= self._floor_s + AHEAD_S
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 
-from firstlight.core.model import Credential, Registration, Secret, Trust, parse_endpoint
+from firstlight.core.model import Credential, Registration, Secret, Trust, parse_broker, parse_endpoint
 from firstlight.errors import InvitationError, StateError
 
-FORMAT = 1
+FORMAT = 2
+PLAIN_FORMAT = 1  # of a registration over HTTP with a secret: agents of the first version read it
 
 
 def encode(registration: Registration) -> bytes:
@@ -31,7 +32,12 @@ def encode(registration: Registration) -> bytes:
         "csrPem": registration.csr_pem,
         "registeredAtS": registration.registered_at_s,
     }
-    whole = {"format": FORMAT, "sha256": _checksum(fields), "registration": fields}
+    is_plain = registration.transport == "http" and registration.credential.kind == "secret"
+    if registration.broker or registration.renew_at_s or not is_plain:
+        fields["transport"] = registration.transport
+        fields["broker"] = registration.broker.url if registration.broker else None
+        fields["renewAtS"] = registration.renew_at_s
+    whole = {"format": PLAIN_FORMAT if is_plain else FORMAT, "sha256": _checksum(fields), "registration": fields}
     return json.dumps(whole, indent=1).encode() + b"\n"
 
 
@@ -52,7 +58,7 @@ def decode(body: bytes, path: str) -> Registration:
         if isinstance(whole.get("format"), int) and whole["format"] > FORMAT:
             raise StateError("state_newer", f"{path} has format {whole['format']}; this agent reads up to {FORMAT}.")
         fields = whole["registration"]
-        if whole["format"] != FORMAT or whole["sha256"] != _checksum(fields):
+        if whole["format"] not in (PLAIN_FORMAT, FORMAT) or whole["sha256"] != _checksum(fields):
             raise ValueError("checksum")
         return _registration(fields)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvitationError):
@@ -72,6 +78,9 @@ def _registration(fields: dict[str, object]) -> Registration:
     if not isinstance(interval_s, int) or not isinstance(registered_at_s, (int, float)):
         raise ValueError("intervalS or registeredAtS")
     secret = credential["secret"]
+    renew_at_s, broker = fields.get("renewAtS", 0.0), fields.get("broker")
+    if not isinstance(renew_at_s, (int, float)) or fields.get("transport", "http") not in ("http", "mqtt"):
+        raise ValueError("renewAtS or transport")
     return Registration(
         platform=_text(fields, "platform"),
         endpoint=parse_endpoint(_text(fields, "endpoint")),
@@ -87,6 +96,9 @@ def _registration(fields: dict[str, object]) -> Registration:
         key_fingerprint=_text(fields, "keyFingerprint"),
         csr_pem=_text(fields, "csrPem"),
         registered_at_s=registered_at_s,
+        transport=_text(fields, "transport") if "transport" in fields else "http",
+        broker=parse_broker(_text(fields, "broker")) if broker is not None else None,
+        renew_at_s=float(renew_at_s),
     )
 
 

@@ -1,7 +1,10 @@
 """The state directory: what must survive a crash, a power cut and a full disk.
 
 registration.json, registration.backup.json    the same registration twice: damage to one is repaired from the other
-device.key                                     the private key, PKCS#8 in PEM
+device.key                                     the first private key, PKCS#8 in PEM
+device-FINGERPRINT.key                         the one of each later credential
+change.json, candidate.json                    a rotation or move under way, and the registration that is to be proved
+wish.json                                      what 'firstlight rotate' asks of the running agent
 retired/TIME/                                  what a tombstone or a reset set aside; nothing is ever deleted
 lock                                           held by enroll and reset, so that only one of them is at work
 running                                        held by the agent for as long as it lives; a reset holds it too
@@ -27,7 +30,18 @@ if TYPE_CHECKING:
 
 REGISTRATION, BACKUP = "registration.json", "registration.backup.json"
 KEY, STATUS, LOCK, RUNNING, RETIRED = "device.key", "status.json", "lock", "running", "retired"
-SEEN = "seen.json"
+SEEN, CANDIDATE, CHANGE, WISH = "seen.json", "candidate.json", "change.json", "wish.json"
+KEY_START, KEY_END, KEY_DIGITS = "device-", ".key", 16
+
+
+def key_name(fingerprint: str) -> str:
+    """File name of a later key, from ``sha256:`` + hex."""
+    return f"{KEY_START}{fingerprint.partition(':')[2][:KEY_DIGITS]}{KEY_END}"
+
+
+def is_key_name(name: str) -> bool:
+    """Whether a file of that name holds one of the device's keys."""
+    return name == KEY or (name.startswith(KEY_START) and name.endswith(KEY_END))
 
 
 class StateDirectory:
@@ -133,6 +147,10 @@ class StateDirectory:
         except UnicodeDecodeError:
             raise StateError("state_corrupt", f"{os.path.join(self.path, name)} is damaged.") from None
 
+    def has(self, name: str) -> bool:
+        """Whether there is a file of that name."""
+        return os.path.lexists(os.path.join(self.path, name))
+
     def remove(self, name: str) -> None:
         """Removes a file for good; one that is not there is fine. Raises StateError (``state_unwritable``)."""
         path = os.path.join(self.path, name)
@@ -219,16 +237,51 @@ class StateDirectory:
         self._write(REGISTRATION, body)
         self._write(BACKUP, body)
 
-    def retire(self, reason: str) -> None:
-        """Sets key and registration aside in ``retired/TIME/``, with the reason; fine when there are none.
+    def save_candidate(self, registration: Registration) -> None:
+        """A registration still to be proved, beside the present one. Raises StateError (``state_unwritable``)."""
+        self._write(CANDIDATE, registration_file.encode(registration))
 
-        The key goes first and the leading copy last: after a crash in between the box is still enrolled, and asks or is
+    def load_candidate(self) -> Registration | None:
+        """What ``save_candidate`` wrote. Raises StateError (``state_corrupt``, ``state_newer``)."""
+        body = self._read(CANDIDATE)
+        return None if body is None else registration_file.decode(body, os.path.join(self.path, CANDIDATE))
+
+    # -- the keys ----------------------------------------------------------------------------------------------------
+    def key_file(self, fingerprint: str) -> str:
+        """Path of the key with that fingerprint: what TLS reads. The first key of a box has the plain name."""
+        name = key_name(fingerprint)
+        return os.path.join(self.path, name if self.has(name) else KEY)
+
+    def key_names(self) -> list[str]:
+        """File names of all keys. Raises StateError (``state_unreadable``)."""
+        try:
+            return sorted(name for name in os.listdir(self.path) if is_key_name(name))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise files.unreadable(self.path, error) from None
+
+    def remove_keys_but(self, *fingerprints: str) -> None:
+        """Removes the keys of former credentials; none while one of those to be kept is missing. Raises StateError."""
+        kept = {os.path.basename(self.key_file(one)) for one in fingerprints if one}
+        names = self.key_names()
+        if not kept or not kept.issubset(names):
+            return
+        for name in names:
+            if name not in kept:
+                self.remove(name)
+
+    # -- setting aside -----------------------------------------------------------------------------------------------
+    def retire(self, reason: str) -> None:
+        """Sets keys, registration and changes under way aside in ``retired/TIME/``, with the reason; fine without any.
+
+        The keys go first and the leading copy last: after a crash in between the box is still enrolled, and asks or is
         asked again; a lone backup could bring the registration back.
 
         Raises:
             StateError: ``state_unwritable``.
         """
-        there = [name for name in (KEY, BACKUP, REGISTRATION) if os.path.lexists(os.path.join(self.path, name))]
+        there = [*self.key_names(), *filter(self.has, (CANDIDATE, CHANGE, WISH, BACKUP, REGISTRATION))]
         if not there:
             return
         aside = self._make_aside()

@@ -1,4 +1,4 @@
-"""Opening a connection, and reading and writing on it within one deadline: the same for both HTTP clients.
+"""Opening a connection, and reading and writing on it within one deadline: the same for all clients.
 
 Resolve, connect, tunnel, handshake. Every way this can fail is named here, once, as an UnreachableError that tells
 host, port and what was seen, and never a path, a header or a body.
@@ -24,6 +24,21 @@ NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN
 # OpenSSL's x509_vfy.h: certificate not yet valid, expired, the same for its signer's list; other name, e-mail, address.
 DATE_ERRORS = frozenset({9, 10, 11, 12})
 NAME_ERRORS = frozenset({62, 63, 64})
+# Alerts of a server about our own certificate, in OpenSSL's names (RFC 8446, 6.2). In TLS 1.3 they come with the first
+# read, since our side of the handshake ends before the server has looked at it.
+OWN_CERTIFICATE = frozenset(
+    {
+        "SSLV3_ALERT_BAD_CERTIFICATE",
+        "SSLV3_ALERT_CERTIFICATE_EXPIRED",
+        "SSLV3_ALERT_CERTIFICATE_REVOKED",
+        "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
+        "SSLV3_ALERT_NO_CERTIFICATE",
+        "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE",
+        "TLSV1_ALERT_ACCESS_DENIED",
+        "TLSV1_ALERT_UNKNOWN_CA",
+        "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+    }
+)
 PROBE_S = 2.0
 
 
@@ -66,11 +81,13 @@ class Connection:
         deadline: shared with the client, which starts it anew for each exchange.
     """
 
-    __slots__ = ("_deadline", "_socket", "has_ended", "has_received", "peer")
+    farewell = ""  # a plain connection ends without words
+    __slots__ = ("_deadline", "_is_deaf", "_socket", "has_ended", "has_received", "peer")
 
     def __init__(self, sock: socket.socket, peer: str, deadline: Deadline) -> None:
         self._socket = sock
         self._deadline = deadline
+        self._is_deaf = False
         self.peer = peer
         self.has_ended = False
         self.has_received = False
@@ -79,7 +96,7 @@ class Connection:
         """Some bytes, at most ``size``; none at the end.
 
         Raises:
-            UnreachableError: ``reply_timeout``, ``reply_cut``, ``tls_failed``.
+            UnreachableError: ``reply_timeout``, ``reply_cut``, ``tls_failed``, ``certificate_refused``.
         """
         try:
             self._wait_at_most()
@@ -88,6 +105,24 @@ class Connection:
             raise self._late() from None
         except OSError as error:
             raise self._broken(error) from None
+        return self._noted(data)
+
+    def read_now(self, size: int) -> bytes | None:
+        """What has come already, at most ``size``; none at the end, None when nothing has.
+
+        Raises:
+            UnreachableError: as ``read``, but for the time.
+        """
+        try:
+            self._socket.settimeout(0)
+            data = self._socket.recv(size)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return None
+        except OSError as error:
+            raise self._broken(error) from None
+        return self._noted(data)
+
+    def _noted(self, data: bytes) -> bytes:
         if data:
             self.has_received = True
         else:
@@ -101,17 +136,17 @@ class Connection:
         and the next read tells.
 
         Raises:
-            UnreachableError: ``reply_timeout``, ``tls_failed``.
+            UnreachableError: ``reply_timeout``, ``tls_failed``, ``certificate_refused``.
         """
         rest = memoryview(data)
         try:
-            while rest:
+            while rest and not self._is_deaf:
                 self._wait_at_most()
                 rest = rest[self._socket.send(rest) :]
         except TimeoutError:
             raise self._late() from None
         except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
-            return
+            self._is_deaf = True  # OpenSSL takes no other bytes after a write that failed
         except OSError as error:
             raise self._broken(error) from None
 
@@ -126,6 +161,10 @@ class Connection:
             return False
         return False
 
+    def fileno(self) -> int:
+        """The descriptor of the socket, -1 once it is closed."""
+        return self._socket.fileno()
+
     def close(self) -> None:
         """Closes at once, without the TLS farewell: the other side may be gone and must not hold us up."""
         self._socket.close()
@@ -134,7 +173,7 @@ class Connection:
         """Speaks TLS from here on.
 
         Raises:
-            UnreachableError: one of the ``tls_`` codes. The connection is closed then.
+            UnreachableError: one of the ``tls_`` codes, or ``certificate_refused``. The connection is closed then.
         """
         self._socket.settimeout(self._deadline.left_s())
         try:
@@ -161,6 +200,8 @@ class Connection:
 
     def _broken(self, error: OSError) -> UnreachableError:
         if isinstance(error, ssl.SSLError):
+            if error.reason in OWN_CERTIFICATE:
+                return _certificate_refused(error, self.peer)
             return UnreachableError("tls_failed", f"TLS with {self.peer} broke: {_reason(error)}.")
         return UnreachableError("reply_cut", f"The connection to {self.peer} broke: {_reason(error)}.")
 
@@ -266,8 +307,15 @@ def _tls_error(error: OSError | ValueError, peer: str, deadline: Deadline) -> Un
         return UnreachableError("tls_failed", f"{peer} did not finish the TLS handshake in {deadline.total_s:.3g} s.")
     if isinstance(error, (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)):
         return UnreachableError("tls_failed", f"{peer} closed the connection during the TLS handshake.")
+    if isinstance(error, ssl.SSLError) and error.reason in OWN_CERTIFICATE:
+        return _certificate_refused(error, peer)
     said = _reason(error) if isinstance(error, OSError) else "its name cannot be checked"
     return UnreachableError("tls_failed", f"No TLS with {peer}: {said}.")
+
+
+def _certificate_refused(error: ssl.SSLError, peer: str) -> UnreachableError:
+    said = _reason(error).partition("alert ")[2]
+    return UnreachableError("certificate_refused", f"{peer} does not accept this device's certificate: {said}.")
 
 
 def _with_certificate(

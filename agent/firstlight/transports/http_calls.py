@@ -17,7 +17,7 @@ import httpcore
 import httpx
 
 from firstlight.core.exchange import HttpCall, HttpReply
-from firstlight.core.model import Trust
+from firstlight.core.model import Identity, Trust
 from firstlight.errors import UnreachableError
 from firstlight.transports.connect import Connection, Deadline, reach
 from firstlight.transports.proxy import Proxy
@@ -41,10 +41,17 @@ class HttpCalls:
         trust: how the platform is recognised.
         proxy: the way out, or None for the straight one.
         check_dates: whether certificates' dates count (see ``client_context``).
+        identity: the client certificate to show, or None.
+
+    Raises:
+        InvitationError: ``ca_malformed``.
+        StateError: the certificate or its key cannot be used.
     """
 
-    def __init__(self, trust: Trust, proxy: Proxy | None = None, *, check_dates: bool = True) -> None:
-        self._context = client_context(trust, check_dates=check_dates)
+    def __init__(
+        self, trust: Trust, proxy: Proxy | None = None, *, check_dates: bool = True, identity: Identity | None = None
+    ) -> None:
+        self._context = client_context(trust, check_dates=check_dates, identity=identity)
         self._network = _Network(self._context, proxy)
 
     def exchange(self, call: HttpCall, deadline_s: float) -> HttpReply:

@@ -11,15 +11,14 @@ from firstlight.errors import UnreachableError
 from firstlight.transports.answer import AnswerReader
 from firstlight.transports.connect import Deadline, reach
 from firstlight.transports.request import request_headers, target_of
-from firstlight.transports.tls import client_context
+from firstlight.transports.tls import Contexts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable
 
     from firstlight.core.exchange import Call, HttpReply
-    from firstlight.core.model import Trust
+    from firstlight.core.model import Identity, Trust
     from firstlight.transports.connect import Connection
     from firstlight.transports.proxy import Proxy
     from firstlight.transports.request import Target
@@ -33,15 +32,19 @@ class HttpSession:
         proxy: the way out, or None for the straight one.
         check_dates: whether certificates' dates count, or a function that says so at each new connection (a clock that
             was wrong may have been set meanwhile).
+        identity: the client certificate to show, or None.
     """
 
     def __init__(
-        self, trust: Trust, proxy: Proxy | None = None, *, check_dates: Callable[[], bool] | bool = True
+        self,
+        trust: Trust,
+        proxy: Proxy | None = None,
+        *,
+        check_dates: Callable[[], bool] | bool = True,
+        identity: Identity | None = None,
     ) -> None:
-        self._trust = trust
+        self._contexts = Contexts(trust, check_dates, identity)
         self._proxy = proxy
-        self._check_dates = check_dates
-        self._context: tuple[bool, ssl.SSLContext] | None = None
         self._deadline = Deadline(0)
         self._line: _Line | None = None
         self._connections = 0
@@ -78,19 +81,20 @@ class HttpSession:
         if line:
             line.connection.close()
 
+    def fileno(self) -> int:
+        """-1: a platform says nothing unasked over HTTP."""
+        return -1
+
+    def heard(self) -> tuple[bytes, ...]:
+        """Nothing, as above."""
+        return ()
+
     def _connect(self, target: Target) -> _Line:
-        context = self._context_now() if target.is_secure else None
+        context = self._contexts.now() if target.is_secure else None
         proxy = self._proxy if target.is_secure else None
         self._line = _Line(reach(target.host, target.port, self._deadline, context, proxy), target)
         self._connections += 1
         return self._line
-
-    def _context_now(self) -> ssl.SSLContext:
-        """One context for as long as the dates count, or do not: each costs memory and time."""
-        has_dates = self._check_dates if isinstance(self._check_dates, bool) else self._check_dates()
-        if self._context is None or self._context[0] != has_dates:
-            self._context = (has_dates, client_context(self._trust, check_dates=has_dates))
-        return self._context[1]
 
     def _attempt(self, line: _Line, call: HttpCall, request: bytes) -> HttpReply:
         """One call on one connection, which is dropped unless it can surely carry another one."""

@@ -1,7 +1,8 @@
 """The heartbeat: request and reply, encode and decode side by side. The same body over HTTP and MQTT.
 
-Request: ``{"seq", "bootId", "mono", "wall", "agent", "factsHash", "metrics": {…}, "facts"?: {…}, "missed"?: […]}``.
-Reply: ``{"serverTime", "intervalS", "factsWanted"?}``. Field by field: docs/protocol.md.
+Request: ``{"seq", "bootId", "mono", "wall", "agent", "factsHash", "metrics": {…}, "facts"?: {…}, "missed"?: […],
+"ask"?}``. Reply: ``{"serverTime", "intervalS", "factsWanted"?, "rotate"?, "clone"?, "move"?}``; over MQTT it comes
+where it was asked for, or unasked when something changed. Field by field: docs/protocol.md.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ else:
     from firstlight.core.record import NamedTuple
 
 MAX_MISSED = 32
+MAX_MOVE = 24_576
 MAX_SEQUENCE = 2**53 - 1
 MAX_SECONDS = 1e11
 BOOT_ID = re.compile(r"[0-9a-f]{32}\Z")
@@ -33,11 +35,17 @@ class BeatReply(NamedTuple):
         server_time_s: the hub's clock, seconds since 1970.
         interval_s: seconds until the next beat.
         facts_wanted: the hub does not know the facts behind ``factsHash``.
+        rotate: the operator wants the device to replace its credential now.
+        clone: another box beats with this device's credential.
+        move: where the hub is to be found from now on, as ``wire/move.py`` writes it, "" = nothing new.
     """
 
     server_time_s: float
     interval_s: int
     facts_wanted: bool = False
+    rotate: bool = False
+    clone: bool = False
+    move: str = ""
 
 
 def _moment_object(sequence: int, moment: Moment, metrics: Metrics) -> dict[str, object]:
@@ -95,6 +103,8 @@ def encode_beat(beat: Beat) -> bytes:
         body["facts"] = facts_object(beat.facts)
     if beat.missed:
         body["missed"] = [missed_object(one) for one in beat.missed]
+    if beat.asks:
+        body["ask"] = True
     return bounded.encode_object(body)
 
 
@@ -117,6 +127,7 @@ def decode_beat(body: bytes) -> Beat:
         facts=read_facts(bounded.child(source, "facts")) if source.get("facts") is not None else None,
         facts_hash=facts_hash,
         missed=tuple(read_missed(one) for one in bounded.children(source, "missed", MAX_MISSED)),
+        asks=_flag(source, "ask"),
     )
 
 
@@ -126,7 +137,10 @@ def encode_beat_reply(reply: BeatReply) -> bytes:
         {
             "serverTime": round(reply.server_time_s, 3),
             "intervalS": reply.interval_s,
-            "factsWanted": True if reply.facts_wanted else None,
+            "factsWanted": reply.facts_wanted or None,
+            "rotate": reply.rotate or None,
+            "clone": reply.clone or None,
+            "move": reply.move or None,
         }
     )
 
@@ -138,11 +152,18 @@ def decode_beat_reply(body: bytes) -> BeatReply:
         WireError: not what ``encode_beat_reply`` could have made.
     """
     source = bounded.decode_object(body, bounded.MAX_REPLY_BYTES)
-    wanted = source.get("factsWanted", False)
-    if not isinstance(wanted, bool):
-        raise WireError("factsWanted is not a boolean")
     return BeatReply(
         server_time_s=bounded.number(source, "serverTime", 0, MAX_SECONDS),
         interval_s=bounded.integer(source, "intervalS", 1, 86_400),
-        facts_wanted=wanted,
+        facts_wanted=_flag(source, "factsWanted"),
+        rotate=_flag(source, "rotate"),
+        clone=_flag(source, "clone"),
+        move=bounded.optional_text(source, "move", MAX_MOVE) or "",
     )
+
+
+def _flag(source: dict[str, object], name: str) -> bool:
+    value = source.get(name, False)
+    if not isinstance(value, bool):
+        raise WireError(f"{name} is not a boolean")
+    return value

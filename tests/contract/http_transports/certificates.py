@@ -8,11 +8,14 @@ import ipaddress
 import ssl
 import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from firstlight.core import model
 
 DAY = datetime.timedelta(days=1)
 NOW = datetime.datetime.now(datetime.timezone.utc)
@@ -61,6 +64,23 @@ class Identity:
             file.flush()
             context.load_cert_chain(file.name)
         return context
+
+    def server_context_for(self, client_ca: "Identity", *, is_required: bool = True) -> ssl.SSLContext:
+        """The same for a server that wants to see a client certificate of that CA."""
+        context = type(self)(self.certificate, self.key).server_context
+        context.verify_mode = ssl.CERT_REQUIRED if is_required else ssl.CERT_OPTIONAL
+        context.load_verify_locations(cadata=client_ca.pem)
+        return context
+
+    def as_client(self, folder: Path) -> model.Identity:
+        """What the agent shows: the certificate as text, the key as a file."""
+        key_file = folder / f"{self.certificate.serial_number:x}.key"
+        key_file.write_bytes(
+            self.key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        return model.Identity(self.pem, str(key_file))
 
     def issue(self, *names: str, dates: Dates = VALID, is_ca: bool = False, title: str = "a server") -> "Identity":
         """A certificate signed by this one."""

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import pytest
 
+from firstlight.core import model
 from firstlight.core.exchange import HttpCall, HttpReply
 from firstlight.core.model import Trust
 from firstlight.errors import UnreachableError
@@ -47,9 +48,16 @@ class Clients:
     kind: type[HttpCalls] | type[HttpSession]
     made: list[Client] = field(default_factory=list)
 
-    def make(self, trust: Trust | None = None, proxy: Proxy | None = None, *, check_dates: bool = True) -> Client:
+    def make(
+        self,
+        trust: Trust | None = None,
+        proxy: Proxy | None = None,
+        *,
+        check_dates: bool = True,
+        identity: model.Identity | None = None,
+    ) -> Client:
         """A new client."""
-        client: Client = self.kind(trust or Trust(), proxy, check_dates=check_dates)
+        client: Client = self.kind(trust or Trust(), proxy, check_dates=check_dates, identity=identity)
         self.made.append(client)
         return client
 
@@ -104,8 +112,11 @@ def serve() -> Iterator[Serve]:
     """Starts servers that stop with the test."""
     started: list[Server] = []
 
-    def start(script: Script, identity: Identity | None = None) -> Server:
-        started.append(Server(script, identity.server_context if identity else None))
+    def start(script: Script, identity: Identity | None = None, client_ca: Identity | None = None) -> Server:
+        context = identity.server_context if identity else None
+        if identity and client_ca:
+            context = identity.server_context_for(client_ca)
+        started.append(Server(script, context))
         return started[-1]
 
     yield start

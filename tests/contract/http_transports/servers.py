@@ -96,7 +96,8 @@ class Server:
         with self._changed:
             for peer in self._open:
                 with contextlib.suppress(OSError):
-                    peer.sock.shutdown(socket.SHUT_RDWR)
+                    # Not SSLSocket's own: it would have the peer's thread read what is left without TLS.
+                    socket.socket.shutdown(peer.sock, socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(PATIENCE_S)
             assert not thread.is_alive()

@@ -8,7 +8,7 @@ import pytest
 
 from firstlight.cli import enrolling
 from firstlight.cli.enrolling import ATTEMPT, ENROLLED, Enrolled, Parts
-from firstlight.core.exchange import HttpCall, HttpReply
+from firstlight.core.exchange import HttpCall, HttpReply, MqttCall, MqttReply
 from firstlight.core.interfaces import Session
 from firstlight.core.model import Facts, Invitation, Secret, Trust, parse_endpoint
 from firstlight.errors import RefusedError, UnreachableError, UsageError
@@ -52,7 +52,7 @@ class Bench:
 
     def __init__(self, answer: Callable[[HttpCall], HttpReply] = hub) -> None:
         self.store, self.clock = FakeStore(), FakeClock()
-        self.caller, self.session = ScriptedCaller(answer), ScriptedCaller(answer)
+        self.caller, self.session, self.appeal = (ScriptedCaller(answer) for _ in range(3))
         self.told: list[str] = []
         self.seen: list[float] = []
 
@@ -64,6 +64,9 @@ class Bench:
             make_attempt_id=lambda: "f" * 32,
             caller=self.caller,
             open_session=lambda registration: cast(Session, self.session),
+            open_appeal=lambda registration: cast(Session, self.appeal),
+            fingerprint_of=lambda pem: "sha256:" + pem,
+            renew_at_s=lambda pem, now_s, chance: now_s + 1000 * chance,
             clock=self.clock,
             saw_time=self.seen.append,
             chance=lambda: 0.5,
@@ -252,4 +255,133 @@ def test_a_stop_while_waiting_interrupts() -> None:
     with pytest.raises(KeyboardInterrupt):
         bench.enroll(patience_s=600)
 
+    assert ATTEMPT in bench.store.files
+
+
+MQTT_ANSWER = {**ANSWER, "transport": "mqtt", "broker": "mqtts://hub:8883"}
+TAKEN = MqttReply(0, json.dumps({"serverTime": 1.0, "intervalS": 60}).encode())
+
+
+def mqtt_hub(call: HttpCall) -> HttpReply:
+    """A hub whose devices beat over MQTT."""
+    return ok(MQTT_ANSWER, 201) if call.url.endswith("/redeem") else hub(call)
+
+
+class Broker:
+    """A session that answers from a list, and is closed in the end."""
+
+    protocol_name = "MQTT 5"
+
+    def __init__(self, *answers: MqttReply | UnreachableError) -> None:
+        self.answers = list(answers)
+        self.calls: list[MqttCall] = []
+        self.closed = False
+
+    def exchange(self, call: MqttCall, deadline_s: float) -> MqttReply:
+        """The next answer."""
+        self.calls.append(call)
+        answer = self.answers.pop(0)
+        if isinstance(answer, UnreachableError):
+            raise answer
+        return answer
+
+    def close(self) -> None:
+        """Notes the end."""
+        self.closed = True
+
+
+def over_mqtt(*answers: MqttReply | UnreachableError) -> tuple[Bench, Broker]:
+    """A bench whose beats go to a broker."""
+    bench, broker = Bench(mqtt_hub), Broker(*answers)
+    bench.session = cast(ScriptedCaller, broker)
+    return bench, broker
+
+
+def test_the_first_beat_over_mqtt_asks() -> None:
+    """The broker's address and version are told, the hub's own answer is what counts."""
+    bench, broker = over_mqtt(TAKEN)
+    enrolled = bench.enroll()
+
+    assert bench.told[-2:] == [
+        "connected to mqtts://hub (MQTT 5)",
+        "first heartbeat accepted: this device is online",
+    ]
+    assert json.loads(broker.calls[0].payload)["ask"] is True and broker.calls[0].answer_topic
+    assert not enrolled.not_beating and broker.closed
+    assert bench.store.registration is not None and bench.store.registration.transport == "mqtt"
+
+
+def test_a_broker_that_is_behind_is_asked_again() -> None:
+    """A refusal in the first seconds is waited out: the broker hears of a new device a little later than the hub."""
+    refuses = UnreachableError("mqtt_not_authorized", "CONNACK 5.")
+    bench, broker = over_mqtt(refuses, refuses, TAKEN)
+
+    assert not bench.enroll().not_beating
+    assert len(broker.calls) == 3 and bench.clock.waits == [1.0, 2.0] and bench.appeal.calls == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "not_beating"),
+    [
+        (ok({"serverTime": 1.0, "intervalS": 60}), ""),
+        (problem(401, "credential_revoked"), "No."),
+        (ok({}, 502), "The hub answered 502."),
+    ],
+)
+def test_a_broker_that_goes_on_refusing_is_appealed(answer: HttpReply, not_beating: str) -> None:
+    """In the end the hub is asked over HTTP: it takes the beat, or says why not."""
+    bench, broker = over_mqtt(*[UnreachableError("mqtt_bad_login", "CONNACK 4.")] * 5)
+    bench.appeal.answer = lambda call: answer
+
+    assert bench.enroll().not_beating == not_beating
+    assert len(broker.calls) == 5 and len(bench.appeal.calls) == 1 and bench.appeal.closed
+
+
+def test_a_broker_whose_refusal_nobody_explains_is_named() -> None:
+    """With the hub out of reach the broker's own word is shown."""
+
+    def away(call: HttpCall) -> HttpReply:
+        raise UnreachableError("connect_refused", "Nobody is there.")
+
+    bench, _ = over_mqtt(*[UnreachableError("mqtt_bad_login", "CONNACK 4.")] * 5)
+    bench.appeal.answer = away
+
+    assert "[mqtt_bad_login]" in bench.enroll().not_beating
+
+
+def test_a_broker_alone_is_enough_to_go_on() -> None:
+    """The broker took the beat and the hub has not answered yet: enrolled, and said as it is."""
+    bench, _ = over_mqtt(MqttReply(0))
+
+    assert not bench.enroll().not_beating
+    assert bench.told[-1] == "first heartbeat taken by the broker; the hub has not answered yet"
+
+
+def certified(fingerprint: str) -> Callable[[HttpCall], HttpReply]:
+    """A hub that answers with a certificate for a key."""
+    pem = fingerprint.removeprefix("sha256:")
+    answer = {**ANSWER, "credential": "certificate", "certificatePem": pem}
+    del answer["key"]
+    return lambda call: ok(answer, 201) if call.url.endswith("/redeem") else hub(call)
+
+
+def test_a_certificate_is_kept_with_its_renewal() -> None:
+    """A certificate for this box's key is kept, its renewal planned, and no key is shown with the beat."""
+    bench = Bench(certified(FakeKey().key_fingerprint))
+    registration = bench.enroll(INVITATION._replace(transport="http", credential="certificate")).registration
+
+    assert registration.credential.kind == "certificate" and registration.credential.secret is None
+    assert registration.renew_at_s == registration.registered_at_s + 500
+    assert "Authorization" not in dict(bench.session.calls[0].headers)
+    wish = json.loads(bench.caller.calls[1].body or b"")
+    assert (wish["transport"], wish["credential"]) == ("http", "certificate")
+
+
+def test_a_certificate_for_another_key_is_not_believed() -> None:
+    """What this box could never show is not kept: the answer counts as damaged, and the same command goes on."""
+    bench = Bench(certified("sha256:" + "cd" * 32))
+    with pytest.raises(UnreachableError) as caught:
+        bench.enroll(patience_s=0)
+
+    assert caught.value.code == "reply_malformed" and bench.store.registration is None
     assert ATTEMPT in bench.store.files

@@ -43,6 +43,9 @@ PUBLISHED: dict[str, object] = {
         ({"lateS": 200}, None, "not_responding"),
         ({"lateS": 200, "intervalS": 900}, "me", "online"),
         ({"nextBeatMonoS": None}, "me", "online"),
+        ({"state": "changing"}, 0, "changing"),  # between two lives nobody holds the lock
+        ({"state": "changing", "nextBeatMonoS": None}, "me", "changing"),
+        ({"state": "changing", "pid": 2**40}, 0, "stopped"),
     ],
 )
 def test_states(changed: dict[str, object], holder: int | str | None, state: str) -> None:
@@ -84,3 +87,25 @@ def test_skew_in_words(skew_s: float | None, words: str | None) -> None:
 def test_next_beat_in_words(due_s: float, words: str) -> None:
     """How long until the next beat."""
     assert in_words({"state": "online", "nextBeatMonoS": NOW_S + due_s}, NOW_S)["nextBeat"] == words
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ({"transport": "mqtt", "protocol": "MQTT 5", "credential": "certificate"}, "MQTT 5 with a certificate"),
+        ({"transport": "mqtt", "credential": "secret"}, "MQTT with a secret"),
+        ({"transport": "http", "protocol": None, "credential": "certificate"}, "HTTP with a certificate"),
+    ],
+)
+def test_the_pairing_in_words(found: dict[str, object], words: str) -> None:
+    """Transport and credential as a technician says them."""
+    assert in_words({"state": "online", **found}, NOW_S)["pairing"] == words
+
+
+def test_warnings_in_words() -> None:
+    """A copied identity and a broker that refuses are told with what to do; without them nothing is."""
+    warned = in_words({"state": "online", "clone": True, "brokerRefuses": "mqtt_bad_login"}, NOW_S)
+    assert "one identity" in warned["cloneWarning"] and "[mqtt_bad_login]" in warned["brokerWarning"]
+
+    calm = in_words({"state": "online", "clone": None, "brokerRefuses": None}, NOW_S)
+    assert not {"cloneWarning", "brokerWarning"} & set(calm)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
-from firstlight.core.exchange import HttpCall, HttpReply
+from firstlight.core.exchange import HttpCall, HttpReply, MqttCall, MqttReply
 from firstlight.core.model import (
     Beat,
     Credential,
@@ -15,15 +16,17 @@ from firstlight.core.model import (
     Registration,
     Secret,
     Trust,
+    parse_broker,
     parse_endpoint,
 )
-from firstlight.daemon.runner import Parts, Runner
+from firstlight.daemon.parts import Parts
+from firstlight.daemon.runner import Runner
 from firstlight.errors import StateError, UnreachableError
 from firstlight.platforms.hub import device
 from firstlight.wire.facts import facts_hash
 from firstlight.wire.heartbeat import BeatReply, decode_beat, encode_beat_reply
 from firstlight.wire.problem import Problem, encode_problem
-from tests.fakes import FakeClock
+from tests.fakes import FakeChanges, FakeClock
 
 FINGERPRINT = "sha256:" + "ab" * 32
 REGISTRATION = Registration(
@@ -31,7 +34,10 @@ REGISTRATION = Registration(
     60, FINGERPRINT, "csr", 1.0,
 )  # fmt: skip
 
-Answer = HttpReply | BaseException | Callable[[float], HttpReply]
+OVER_MQTT = REGISTRATION._replace(transport="mqtt", broker=parse_broker("mqtts://hub.example"))
+
+Reply = HttpReply | MqttReply
+Answer = Reply | BaseException | Callable[[float], Reply]
 TRUE_OFFSET_S = 1_763_723_000.0
 
 
@@ -47,21 +53,39 @@ def no(status: int, code: str, fingerprint: str = "") -> HttpReply:
     return HttpReply(status, {}, encode_problem(Problem(code, "No.", "", fingerprint)))
 
 
+def taken(reason_code: int = 0) -> MqttReply:
+    """The broker has the beat, and the hub says nothing."""
+    return MqttReply(reason_code)
+
+
+def answered(interval_s: int = 60, **more: Any) -> Callable[[float], MqttReply]:
+    """The broker has the beat, and the hub answers."""
+    return lambda now_s: MqttReply(0, encode_beat_reply(BeatReply(TRUE_OFFSET_S + now_s, interval_s, **more)))
+
+
 DOWN = UnreachableError("connect_refused", "Nobody is there.")
 
 
 class Link:
-    """A session that answers from a list; connects anew after each failure."""
+    """A session that answers from a list; connects anew after each failure.
 
-    def __init__(self, answers: list[Answer]) -> None:
+    Over MQTT it has something to listen to while it is open: ``words`` are pairs of the seconds into a wait at which
+    the fake clock lets them come, and what comes: messages, or the error by which the connection ends.
+    """
+
+    def __init__(self, answers: list[Answer], number: int = -1) -> None:
         self.answers = answers
-        self.calls: list[HttpCall] = []
+        self.calls: list[HttpCall | MqttCall] = []
         self.deadlines: list[float] = []
         self.connections = 0
         self.is_open = False
+        self.closes = 0
+        self.number = number
+        self.words: list[tuple[float, tuple[bytes, ...] | UnreachableError]] = []
+        self.here: list[tuple[bytes, ...] | UnreachableError] = []
         self.now_s: Callable[[], float] = lambda: 0.0
 
-    def exchange(self, call: Any, deadline_s: float) -> HttpReply:
+    def exchange(self, call: Any, deadline_s: float) -> Any:
         """The next answer."""
         self.calls.append(call)
         self.deadlines.append(deadline_s)
@@ -72,16 +96,36 @@ class Link:
         if not self.is_open:
             self.connections += 1
             self.is_open = True
-        return answer if isinstance(answer, HttpReply) else answer(self.now_s())
+        return answer if isinstance(answer, (HttpReply, MqttReply)) else answer(self.now_s())
 
     def close(self) -> None:
         """Ends the connection."""
         self.is_open = False
+        self.closes += 1
+
+    def fileno(self) -> int:
+        """Its number while it is open."""
+        return self.number if self.is_open else -1
+
+    def heard(self) -> tuple[bytes, ...]:
+        """What has come."""
+        here, self.here = self.here, []
+        messages: tuple[bytes, ...] = ()
+        for one in here:
+            if isinstance(one, UnreachableError):
+                self.is_open = False
+                raise one
+            messages += one
+        return messages
 
     @property
     def beats(self) -> list[Beat]:
         """The beats among the calls."""
-        return [decode_beat(call.body or b"") for call in self.calls if call.url.endswith("/heartbeat")]
+        return [
+            decode_beat(call.payload if isinstance(call, MqttCall) else call.body or b"")
+            for call in self.calls
+            if isinstance(call, MqttCall) or call.url.endswith("/heartbeat")
+        ]
 
 
 class ListSpool:
@@ -118,8 +162,16 @@ class World:
 
     watchdog_s: float | None = None
 
-    def __init__(self, answers: list[Answer], watchdog_s: float | None = None) -> None:
-        self.link = Link(answers)
+    def __init__(
+        self, answers: list[Answer], watchdog_s: float | None = None, registration: Registration = REGISTRATION
+    ) -> None:
+        self.registration = registration
+        self.link = Link(answers, 7 if registration.transport == "mqtt" else -1)
+        self.appeals = Link([])
+        self.keep_alive_s = 120.0 if registration.transport == "mqtt" else math.inf
+        self.changes = FakeChanges()
+        self.gives_way = False
+        self.stop = Unbroken()
         self.clock = StoppingClock(self.link)
         self.link.now_s = self.clock.monotonic_s
         self.spool = ListSpool()
@@ -130,22 +182,26 @@ class World:
         self.now_facts = Facts(hostname="box")
         self.retired: list[str] = []
         self.retire_fails = False
-        self.on_disk: Registration | None = REGISTRATION
+        self.on_disk: Registration | None = registration
         self.times: list[float] = []
 
     def run(self, platform: Any = device) -> int:
         """The whole life of a runner in this world."""
         return Runner(
             Parts(
-                registration=REGISTRATION,
+                registration=self.registration,
                 platform=platform,
                 session=self.link,
+                keep_alive_s=lambda: self.keep_alive_s,
+                open_appeal=lambda: self.appeals,
                 store=self,  # type: ignore[arg-type]
                 spool=self.spool,
                 sensor=self,
                 clock=self.clock,
                 notifier=self,
-                stop=Unbroken(),
+                changes=self.changes,
+                gives_way=self.gives_way,
+                stop=self.stop,
                 facts_hash=facts_hash,
                 chance=lambda: 0.5,
                 log=lambda priority, text: self.logged.append(f"{priority} {text}"),
@@ -191,20 +247,28 @@ class World:
 
 
 class StoppingClock(FakeClock):
-    """Says stop at the first wait after the last answer."""
+    """Says stop at the first wait after the last answer; lets words come where somebody listens."""
 
     def __init__(self, link: Link) -> None:
         super().__init__()
         self.link = link
+        self.hangs_up_after: int | None = None  # a SIGHUP ends the wait of that number
 
-    def wait(self, seconds: float) -> bool:
+    def wait(self, seconds: float, ear: int = -1) -> bool:
         """Lets the time pass."""
+        if ear >= 0 and self.link.words and self.link.words[0][0] < seconds:
+            early_s, what = self.link.words.pop(0)
+            self.link.here.append(what)
+            super().wait(early_s)
+            return False
         super().wait(seconds)
-        return not self.link.answers
+        return not self.link.answers or len(self.waits) == self.hangs_up_after
 
 
 class Unbroken:
     """A stop context in which no stop comes."""
+
+    wants_change = False
 
     def __enter__(self) -> None:
         """Nothing."""

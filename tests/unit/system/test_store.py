@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 import firstlight
-from firstlight.core.model import Credential, Registration, Secret, Trust, parse_endpoint
+from firstlight.core.model import Credential, Registration, Secret, Trust, parse_broker, parse_endpoint
 from firstlight.errors import StateError
 from firstlight.system import registration_file
-from firstlight.system.store import BACKUP, KEY, REGISTRATION, StateDirectory
+from firstlight.system.store import BACKUP, CANDIDATE, CHANGE, KEY, REGISTRATION, WISH, StateDirectory, key_name
 
 PACKAGE_ROOT = str(Path(firstlight.__file__).parent.parent)
 CHILD = Path(__file__).with_name("crash_child.py")
@@ -61,9 +61,28 @@ def test_registration_comes_back_as_it_was_saved(store: StateDirectory) -> None:
         assert stat.S_IMODE((Path(store.path) / name).stat().st_mode) == 0o600
 
 
+def test_a_registration_with_certificate_and_broker_comes_back(store: StateDirectory) -> None:
+    """What MQTT and certificates added survives, in a format that an old agent refuses; so does a candidate."""
+    found = registration()._replace(
+        credential=Credential("certificate", certificate_pem="-----BEGIN CERTIFICATE-----\n"),
+        transport="mqtt",
+        broker=parse_broker("wss://hub.example/mqtt"),
+        renew_at_s=1_800_000_000.5,
+    )
+    store.save_registration(found)
+    store.save_candidate(registration("candidate"))
+
+    assert store.load_registration() == found
+    assert store.load_candidate() == registration("candidate")
+    assert json.loads((Path(store.path) / REGISTRATION).read_text())["format"] == 2
+    assert json.loads((Path(store.path) / CANDIDATE).read_text())["format"] == 1
+    assert stat.S_IMODE((Path(store.path) / CANDIDATE).stat().st_mode) == 0o600
+
+
 def test_nothing_there_is_no_registration(store: StateDirectory) -> None:
     """A fresh directory has no registration, no status and no texts."""
     assert store.load_registration() is None
+    assert store.load_candidate() is None
     assert store.read_status() is None
     assert store.read_text(KEY) is None
 
@@ -110,7 +129,7 @@ def test_newer_format_is_not_touched(store: StateDirectory) -> None:
     """A registration that a newer agent wrote is refused by name, even with an older copy beside it."""
     store.save_registration(registration())
     path = Path(store.path) / REGISTRATION
-    newer = json.dumps({**json.loads(path.read_text()), "format": 2})
+    newer = json.dumps({**json.loads(path.read_text()), "format": 3})
     path.write_text(newer)
 
     with pytest.raises(StateError) as caught:
@@ -178,6 +197,19 @@ def test_retiring_sets_aside_and_deletes_nothing(store: StateDirectory) -> None:
         assert (folder / "reason.txt").read_text() == "reset\n"
     assert store.load_registration() is None and store.read_text(KEY) is None
     store.retire("again")  # nothing there: fine
+
+
+def test_retiring_takes_a_change_under_way_along(store: StateDirectory) -> None:
+    """No key, candidate, note or wish of the former device stays for the next one."""
+    names = [KEY, key_name("sha256:" + "ab" * 32), CANDIDATE, CHANGE, WISH]
+    for name in names:
+        store.write_text(name, "{}")
+    store.save_registration(registration())
+    store.retire("reset")
+
+    aside = next((Path(store.path) / "retired").iterdir())
+    assert sorted(path.name for path in aside.iterdir()) == sorted([*names, REGISTRATION, BACKUP, "reason.txt"])
+    assert [path.name for path in Path(store.path).iterdir()] == ["retired"]
 
 
 def test_a_disk_that_fills_up_keeps_the_old_content(store: StateDirectory) -> None:

@@ -1,24 +1,31 @@
-"""The device half of the hub's dialect: redeem and heartbeat over HTTP. docs/protocol.md has every field and code."""
+"""The device half of the hub's dialect: redeem, and heartbeats over HTTP or MQTT. docs/protocol.md has every field."""
 
 from __future__ import annotations
 
 from firstlight import __version__
-from firstlight.core.exchange import HttpCall, HttpReply
-from firstlight.core.lifecycle import Accepted, Failed, Refused, Removed
-from firstlight.core.model import Credential, Registration, Trust, parse_endpoint
+from firstlight.core.exchange import HttpCall, HttpReply, MqttCall, MqttLogin, MqttReply
+from firstlight.core.lifecycle import Accepted, Failed, Refused, Removed, Told
+from firstlight.core.model import Credential, Registration, Trust, parse_broker, parse_endpoint
 from firstlight.errors import InvitationError, RefusedError, UnreachableError
-from firstlight.wire.bounded import MAX_REPLY_BYTES, WireError
+from firstlight.wire.bounded import MAX_REPLY_BYTES, WireError, encode_object
 from firstlight.wire.heartbeat import decode_beat_reply, encode_beat
 from firstlight.wire.problem import decode_problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from firstlight.core.exchange import Call, Reply
     from firstlight.core.interfaces import Attempt
     from firstlight.core.lifecycle import Event
     from firstlight.core.model import Beat, Endpoint, Facts, Invitation, Moment
+    from firstlight.wire.heartbeat import BeatReply
+    from firstlight.wire.problem import Problem
 
 JSON = ("Content-Type", "application/json")
 TRANSIENT = frozenset({408, 425, 429, 502, 503, 504})
+# What a hub says of itself, not of this device.
+PASSING = frozenset({"hub_busy", "hub_error"})
+KEEP_ALIVE_S = (60, 65_535)
+NO_MATCHING_SUBSCRIBERS, FIRST_ERROR = 0x10, 0x80  # MQTT 5, 3.4.2.1
 
 
 def probe(endpoint: Endpoint) -> HttpCall:
@@ -48,9 +55,17 @@ def redeem(invitation: Invitation, attempt: Attempt, facts: Facts, moment: Momen
     """``POST /devices/v2/{installId}/redeem``."""
     from firstlight.wire.redeem import RedeemRequest, encode_redeem
 
-    body = encode_redeem(RedeemRequest(attempt.attempt_id, attempt.csr_pem, __version__, moment, facts))
+    request = RedeemRequest(
+        attempt.attempt_id,
+        attempt.csr_pem,
+        __version__,
+        moment,
+        facts,
+        invitation.transport,
+        invitation.credential,
+    )
     url = f"{invitation.endpoint.url}/devices/v2/{invitation.proof.reveal()}/redeem"
-    return HttpCall("POST", url, (JSON,), body, MAX_REPLY_BYTES)
+    return HttpCall("POST", url, (JSON,), encode_redeem(request), MAX_REPLY_BYTES)
 
 
 def read_redeemed(invitation: Invitation, attempt: Attempt, reply: HttpReply) -> Registration:
@@ -70,6 +85,7 @@ def read_redeemed(invitation: Invitation, attempt: Attempt, reply: HttpReply) ->
     try:
         answer = decode_redeem_answer(reply.body)
         endpoint = parse_endpoint(answer.endpoint)
+        broker = parse_broker(answer.broker) if answer.broker else None
     except (WireError, InvitationError) as error:
         raise UnreachableError("reply_malformed", f"The hub's answer cannot be read: {error}.") from None
     return Registration(
@@ -78,11 +94,15 @@ def read_redeemed(invitation: Invitation, attempt: Attempt, reply: HttpReply) ->
         trust=Trust(ca_pem=answer.ca_pem) if answer.ca_pem else invitation.trust,
         workspace=answer.workspace,
         device_id=answer.device_id,
-        credential=Credential("secret", answer.key),
+        credential=Credential("secret", answer.key)
+        if answer.key
+        else Credential("certificate", certificate_pem=answer.certificate_pem),
         interval_s=answer.interval_s,
         key_fingerprint=attempt.key_fingerprint,
         csr_pem=attempt.csr_pem,
         registered_at_s=answer.server_time_s,
+        transport=answer.transport,
+        broker=broker,
     )
 
 
@@ -95,9 +115,52 @@ def _authorized(registration: Registration) -> tuple[tuple[str, str], ...]:
     return (("Authorization", f"Bearer {secret.reveal()}"), JSON) if secret else (JSON,)
 
 
-def beat(registration: Registration, beat: Beat) -> HttpCall:
-    """``POST /{workspace}/devices/v2/{deviceId}/heartbeat``."""
-    return HttpCall("POST", _device_url(registration, "heartbeat"), _authorized(registration), encode_beat(beat))
+def beat(registration: Registration, beat: Beat) -> Call:
+    """One beat: ``POST /{workspace}/devices/v2/{deviceId}/heartbeat``, or a message to the device's topic."""
+    if registration.transport != "mqtt":
+        return appeal(registration, beat)
+    from firstlight.wire import topics
+
+    workspace, device_id = registration.workspace, registration.device_id
+    answer_topic = topics.answer(workspace, device_id, beat.sequence) if beat.asks else ""
+    return MqttCall(topics.heartbeat(workspace, device_id), encode_beat(beat), answer_topic)
+
+
+def appeal(registration: Registration, beat: Beat) -> HttpCall:
+    """The beat over HTTP, with the same credential; a certificate is shown by the session and not by the call."""
+    body = encode_beat(beat._replace(asks=False))
+    return HttpCall("POST", _device_url(registration, "heartbeat"), _authorized(registration), body)
+
+
+def login(registration: Registration, boot_id: str) -> MqttLogin | None:
+    """Client id and user name are the device's id; with a certificate there is no password (docs/protocol.md)."""
+    if registration.broker is None:
+        return None
+    from firstlight.wire import topics
+
+    workspace, device_id = registration.workspace, registration.device_id
+    low, high = KEEP_ALIVE_S
+    return MqttLogin(
+        broker=registration.broker,
+        client_id=device_id,
+        user_name=device_id if registration.credential.secret else "",
+        password=registration.credential.secret,
+        # Each beat keeps the connection alive; with twice the interval no ping is ever needed.
+        keep_alive_s=min(high, max(low, 2 * registration.interval_s)),
+        listens_to=topics.answers(workspace, device_id),
+        will=MqttCall(topics.gone(workspace, device_id), encode_object({"bootId": boot_id})),
+    )
+
+
+def heard(registration: Registration, message: bytes) -> Told | None:
+    """What came on ``answer/now``, or an answer that came too late; None for what is neither."""
+    try:
+        answer = decode_beat_reply(message)
+    except WireError:
+        return None
+    return Told(
+        float(answer.interval_s), answer.server_time_s, answer.facts_wanted, answer.rotate, answer.clone, answer.move
+    )
 
 
 def take_back(registration: Registration) -> HttpCall:
@@ -108,15 +171,45 @@ def take_back(registration: Registration) -> HttpCall:
     return HttpCall("POST", _device_url(registration, "take-back"), _authorized(registration), body)
 
 
-def read_beat(registration: Registration, reply: HttpReply) -> Event:
-    """What the answer to ``beat`` or ``take_back`` means."""
+def read_beat(registration: Registration, reply: Reply) -> Event:
+    """What the answer to ``beat``, ``appeal`` or ``take_back`` means."""
+    if isinstance(reply, MqttReply):
+        return _read_mqtt(registration, reply)
     if reply.status != 200:
         return _not_accepted(reply, registration.key_fingerprint)
     try:
-        answer = decode_beat_reply(reply.body)
+        return _accepted(decode_beat_reply(reply.body))
     except WireError as error:
         return Failed("reply_malformed", f"The answer to a beat cannot be read: {error}.")
-    return Accepted(float(answer.interval_s), answer.server_time_s, answer.facts_wanted)
+
+
+def _read_mqtt(registration: Registration, reply: MqttReply) -> Event:
+    if reply.reason_code == NO_MATCHING_SUBSCRIBERS:
+        return Failed("mqtt_unavailable", "The broker has nobody who takes beats: the hub is not connected to it.")
+    if reply.reason_code >= FIRST_ERROR:
+        return Failed("mqtt_unavailable", f"The broker did not take the beat (reason code 0x{reply.reason_code:02X}).")
+    if reply.answer is None:
+        return Accepted(float(registration.interval_s), is_confirmed=False)
+    problem = decode_problem(reply.answer)
+    if problem is not None and problem.code in PASSING:
+        return Failed(problem.code, problem.message)
+    if problem is not None:
+        return _named(problem, registration.key_fingerprint, is_gone=True)
+    try:
+        return _accepted(decode_beat_reply(reply.answer))
+    except WireError as error:
+        return Failed("reply_malformed", f"The answer to a beat cannot be read: {error}.")
+
+
+def _accepted(answer: BeatReply) -> Accepted:
+    return Accepted(
+        float(answer.interval_s),
+        answer.server_time_s,
+        answer.facts_wanted,
+        rotate=answer.rotate,
+        clone=answer.clone,
+        move=answer.move,
+    )
 
 
 def _not_accepted(reply: HttpReply, key_fingerprint: str) -> Failed | Refused | Removed:
@@ -134,8 +227,12 @@ def _not_accepted(reply: HttpReply, key_fingerprint: str) -> Failed | Refused | 
         return Failed("proxy_auth_required", "The proxy asks for a password.")
     if problem is None:
         return Failed("not_the_hub", f"The address answered {status}, not in the hub's words.")
+    return _named(problem, key_fingerprint, is_gone=status == 410)
+
+
+def _named(problem: Problem, key_fingerprint: str, *, is_gone: bool) -> Refused | Removed:
     if problem.code == "device_removed":
-        if status == 410 and problem.key_fingerprint == key_fingerprint:
+        if is_gone and problem.key_fingerprint == key_fingerprint:
             return Removed(problem.message)
         return Refused("device_unknown", "The hub spoke of a removed device, but not of this box's key.")
     return Refused(problem.code, problem.message)

@@ -18,11 +18,12 @@ from firstlight.wire.problem import decode_problem
 
 PAGE = 200
 PAGE_BYTES = 1_048_576
+DONE = (202, 204)
 CODES = {400: "bad_request", 401: "unauthorized", 403: "forbidden", 404: "not_found"}
 
 
 class NewDevice(NamedTuple):
-    """What the operator says of a new device; the fields of seed 000, None where not given."""
+    """What the operator says of a new device: the fields of seed 000, then our hub's own; None where not given."""
 
     device_name: str
     device_type: str | None = None
@@ -30,6 +31,8 @@ class NewDevice(NamedTuple):
     tags: tuple[str, ...] = ()
     offline_mode: bool = False
     source_device_id: str | None = None
+    transport: str | None = None
+    credential: str | None = None
 
 
 class Created(NamedTuple):
@@ -63,6 +66,8 @@ def create(endpoint: Endpoint, workspace: str, key: Secret, device: NewDevice) -
         "tags": list(device.tags) or None,
         "offline_mode": True if device.offline_mode else None,
         "sourceDeviceId": device.source_device_id,
+        "transport": device.transport,
+        "credential": device.credential,
     }
     headers = (_bearer(key), ("Content-Type", "application/json"))
     return HttpCall("POST", _devices_url(endpoint, workspace), headers, bounded.encode_object(body))
@@ -103,11 +108,36 @@ def read_page(reply: HttpReply) -> tuple[list[dict[str, object]], str]:
         raise UnreachableError("reply_malformed", f"The list cannot be read: {error}.") from None
 
 
-def show(endpoint: Endpoint, workspace: str, key: Secret, device_id: str) -> HttpCall:
-    """``GET /{workspace}/devices/v2/{deviceId}`` (scope device:read)."""
+def _device_url(endpoint: Endpoint, workspace: str, device_id: str) -> str:
     if not IDENTIFIER.match(device_id):
         raise UsageError("usage", f"{device_id[:80]!r} is not a device id.")
-    return HttpCall("GET", f"{_devices_url(endpoint, workspace)}/{device_id}", (_bearer(key),))
+    return f"{_devices_url(endpoint, workspace)}/{device_id}"
+
+
+def show(endpoint: Endpoint, workspace: str, key: Secret, device_id: str) -> HttpCall:
+    """``GET /{workspace}/devices/v2/{deviceId}`` (scope device:read)."""
+    return HttpCall("GET", _device_url(endpoint, workspace, device_id), (_bearer(key),))
+
+
+def revoke(endpoint: Endpoint, workspace: str, key: Secret, device_id: str) -> HttpCall:
+    """``DELETE /{workspace}/devices/v2/{deviceId}/credential`` (scope device:update; our hub's own)."""
+    return HttpCall("DELETE", f"{_device_url(endpoint, workspace, device_id)}/credential", (_bearer(key),))
+
+
+def remove(endpoint: Endpoint, workspace: str, key: Secret, device_id: str) -> HttpCall:
+    """``DELETE /{workspace}/devices/v2/{deviceId}`` (scope device:update; our hub's own)."""
+    return HttpCall("DELETE", _device_url(endpoint, workspace, device_id), (_bearer(key),))
+
+
+def rotate(endpoint: Endpoint, workspace: str, key: Secret, device_id: str) -> HttpCall:
+    """``POST /{workspace}/devices/v2/{deviceId}/rotate`` (scope device:update; our hub's own)."""
+    return HttpCall("POST", f"{_device_url(endpoint, workspace, device_id)}/rotate", (_bearer(key),))
+
+
+def read_done(reply: HttpReply) -> None:
+    """The answer to ``revoke``, ``rotate`` or ``remove``, which says nothing more. Raises as ``read_created``."""
+    if reply.status not in DONE:
+        _accepted(reply, 0)
 
 
 def read_shown(reply: HttpReply) -> dict[str, object]:

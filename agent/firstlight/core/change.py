@@ -1,0 +1,344 @@
+"""When a credential is renewed and a move followed: the notes that survive on disk, and every decision about them.
+
+The rules:
+
+1.  Whatever was asked for or is under way is in ``Notes``; together with the candidate registration they are all that
+    a fresh start needs to go on.
+2.  A change that was interrupted is gone on with at the next start; one that failed waits: five minutes, doubling up to
+    a day, jittered. Another boot ends the wait: no wall clock is asked.
+3.  Trouble with the present registration ends the wait as well, once for each kind of trouble.
+4.  A change interrupted ``MAX_BEGUN`` times in a row counts as failed: a box must not do nothing but change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+else:
+    from firstlight.core.record import NamedTuple
+
+ROTATION, MOVE = "rotation", "move"
+FIRST_S, CEILING_S = 300.0, 86_400.0
+MAX_BEGUN = 6
+MAX_SETTLED = 4
+
+# Kinds of trouble with the present registration, by the codes that beats end in.
+REFUSED, EXPIRED, CUT_OFF = "refused", "expired", "cut_off"
+REFUSALS = frozenset({"key_invalid", "credential_revoked"})
+OUT_OF_REACH = frozenset(
+    {
+        *("dns_failed", "connect_refused", "connect_timeout", "network_unreachable", "reply_timeout", "not_the_hub"),
+        *("redirected", "tls_untrusted", "tls_wrong_name", "tls_expired", "tls_failed", "tls_pin_mismatch"),
+        *("mqtt_silent", "mqtt_moved", "websocket_failed"),
+    }
+)
+# A candidate is given up only where the platform named one of these; anything else may pass.
+ENDS_CANDIDATE = REFUSALS | {"certificate_refused"}
+# Where the platform moved to, another credential than the present one may be the one that counts.
+UNWELCOME = ENDS_CANDIDATE | {"mqtt_bad_login", "mqtt_not_authorized"}
+
+
+class Later(NamedTuple):
+    """When a change that failed is tried again.
+
+    Args:
+        failures: how often in a row it failed; 0 = it may be tried now.
+        boot_id: the boot that ``at_s`` counts in.
+        at_s: seconds since that boot.
+        troubles: kinds of trouble that were answered with an attempt since it last succeeded.
+    """
+
+    failures: int = 0
+    boot_id: str = ""
+    at_s: float = 0.0
+    troubles: tuple[str, ...] = ()
+
+    def has_come(self, boot_id: str, now_s: float) -> bool:
+        """Whether it may be tried at that moment."""
+        return not self.failures or boot_id != self.boot_id or now_s >= self.at_s
+
+
+class Result(NamedTuple):
+    """How the last change of a kind ended.
+
+    Args:
+        code: "" when it was made, otherwise why not.
+        message: one sentence, "" = there was none.
+        wish: id of the ``firstlight rotate`` that it answers, "" = of none.
+        at_s: seconds since 1970 by the box's own clock.
+    """
+
+    code: str = ""
+    message: str = ""
+    wish: str = ""
+    at_s: float = 0.0
+
+
+class Notes(NamedTuple):
+    """What is asked for and under way.
+
+    Args:
+        rotate: the platform wants the credential replaced.
+        heard: a statement of where the platform is now, not believed yet.
+        move: one that was believed and is being proved.
+        moved_at_s: when the statement that was followed last was issued.
+        settled: SHA-256 of the statements, and of the texts not to be trusted, that are done with; newest last.
+        attempt_id: of the rotation under way, 32 hex digits.
+        next_key: fingerprint of its key.
+        trouble: code of what the beating process could not get over when it gave way.
+        begun: how often in a row a change was begun without an end.
+        rotation_later, move_later: when each is tried again.
+        rotation, move_result: how the last one of each ended.
+    """
+
+    rotate: bool = False
+    heard: str = ""
+    move: str = ""
+    moved_at_s: float = 0.0
+    settled: tuple[str, ...] = ()
+    attempt_id: str = ""
+    next_key: str = ""
+    trouble: str = ""
+    begun: int = 0
+    rotation_later: Later = Later()
+    move_later: Later = Later()
+    rotation: Result = Result()
+    move_result: Result = Result()
+
+
+class Situation(NamedTuple):
+    """What a decision is made from.
+
+    Args:
+        notes: from the disk.
+        has_candidate: whether a candidate registration waits to be proved.
+        has_wish: whether somebody on this box asked for a rotation.
+        renew_at_s: of the present registration, 0.0 = never.
+        platform_s: the platform's clock as far as it is known, 0.0 = it is not.
+        trouble: code of the last failure or refusal, "" while beats are accepted.
+        boot_id, now_s: this boot, and seconds since it began.
+    """
+
+    notes: Notes
+    has_candidate: bool
+    has_wish: bool
+    renew_at_s: float
+    platform_s: float
+    trouble: str
+    boot_id: str
+    now_s: float
+
+
+def kind_of(trouble: str) -> str:
+    """``REFUSED``, ``EXPIRED``, ``CUT_OFF``, or "" for what another credential or address would not mend."""
+    if trouble in REFUSALS:
+        return REFUSED
+    if trouble == "certificate_refused":
+        return EXPIRED
+    return CUT_OFF if trouble in OUT_OF_REACH else ""
+
+
+def due(now: Situation, *, goes_on: bool = False) -> tuple[str, ...]:
+    """What is to be changed now: ``ROTATION``, ``MOVE``, both or nothing.
+
+    Args:
+        now: what is known.
+        goes_on: at a start: what was interrupted is gone on with, whatever it would have waited for.
+    """
+    return tuple(
+        what for what, is_due in ((ROTATION, _rotation_due(now, goes_on)), (MOVE, _move_due(now, goes_on))) if is_due
+    )
+
+
+def wants_rotation(now: Situation) -> bool:
+    """Whether somebody or something wants the credential replaced."""
+    is_time = 0.0 < now.renew_at_s <= now.platform_s
+    return now.has_wish or now.notes.rotate or is_time or kind_of(now.trouble) == EXPIRED
+
+
+def _rotation_due(now: Situation, goes_on: bool) -> bool:
+    if not now.has_candidate and not wants_rotation(now):
+        return False
+    helps = kind_of(now.trouble) in ((REFUSED, EXPIRED) if now.has_candidate else (EXPIRED,))
+    return now.has_wish or _may_try(now, now.notes.rotation_later, goes_on, helps)
+
+
+def _move_due(now: Situation, goes_on: bool) -> bool:
+    if now.notes.heard:
+        return True  # to be judged, which needs no network; then it is believed or forgotten
+    if not now.notes.move:
+        return False
+    return _may_try(now, now.notes.move_later, goes_on, kind_of(now.trouble) in (CUT_OFF, REFUSED))
+
+
+def _may_try(now: Situation, later: Later, goes_on: bool, helps: bool) -> bool:
+    if (goes_on and now.notes.begun) or later.has_come(now.boot_id, now.now_s):
+        return True
+    return helps and kind_of(now.trouble) not in later.troubles
+
+
+# -- notes after what happened ---------------------------------------------------------------------------------------
+def begun(notes: Notes) -> Notes:
+    """A change is about to be made: counted, so that one that never ends does not begin for ever."""
+    return notes._replace(begun=notes.begun + 1)
+
+
+def failed(notes: Notes, what: str, now: Situation, chance: float, result: Result) -> Notes:
+    """It did not come about: tried again later.
+
+    Args:
+        notes: before.
+        what: ``ROTATION`` or ``MOVE``.
+        now: with the trouble that it was to mend, and the time.
+        chance: a random number in [0, 1).
+        result: to be shown.
+    """
+    before = notes.rotation_later if what == ROTATION else notes.move_later
+    kind = kind_of(now.trouble)
+    troubles = tuple(dict.fromkeys((*before.troubles, *((kind,) if kind else ()))))
+    wait_s = min(CEILING_S, FIRST_S * 2.0 ** min(before.failures, 16)) * (0.75 + 0.5 * chance)
+    later = Later(before.failures + 1, now.boot_id, now.now_s + wait_s, troubles)
+    if what == ROTATION:
+        return notes._replace(rotation_later=later, rotation=result)
+    return notes._replace(move_later=later, move_result=result)
+
+
+def rotated(notes: Notes, result: Result) -> Notes:
+    """The next credential is the present one."""
+    return notes._replace(rotate=False, attempt_id="", next_key="", trouble="", rotation_later=Later(), rotation=result)
+
+
+def given_up(notes: Notes) -> Notes:
+    """The platform does not want the next key: another one will be made."""
+    return notes._replace(attempt_id="", next_key="")
+
+
+def believed(notes: Notes, issued_at_s: float, held_issued_at_s: float) -> Notes:
+    """The statement heard is to be trusted: held, unless it is no newer than what was followed or is held already."""
+    if issued_at_s <= max(notes.moved_at_s, held_issued_at_s if notes.move else 0.0):
+        return passed_over(notes)
+    return _settled(notes, statement_of(notes.move))._replace(heard="", move=notes.heard, move_later=Later())
+
+
+def passed_over(notes: Notes) -> Notes:
+    """What was heard changes nothing: not looked at again, however often it is signed anew."""
+    return _settled(notes, statement_of(notes.heard))._replace(heard="")
+
+
+def disbelieved(notes: Notes, result: Result) -> Notes:
+    """What was heard is not to be trusted: this very text is not looked at again, the same statement signed well is."""
+    return _settled(notes, notes.heard)._replace(heard="", move_result=result)
+
+
+def moved(notes: Notes, issued_at_s: float, result: Result) -> Notes:
+    """The platform was reached where the held statement said."""
+    return _settled(notes, statement_of(notes.move))._replace(
+        move="", moved_at_s=issued_at_s, trouble="", move_later=Later(), move_result=result
+    )
+
+
+def is_news(notes: Notes, text: str) -> bool:
+    """Whether a statement was not seen yet."""
+    known = (statement_of(notes.heard), statement_of(notes.move))
+    statement = statement_of(text)
+    return bool(text) and statement not in known and not {hash_of(text), hash_of(statement)} & set(notes.settled)
+
+
+def statement_of(text: str) -> str:
+    """What travels, without its signature."""
+    return text.partition(".")[0]
+
+
+def hash_of(text: str) -> str:
+    """What is kept of a statement that is done with."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _settled(notes: Notes, text: str) -> Notes:
+    if not text or hash_of(text) in notes.settled:
+        return notes
+    return notes._replace(settled=(*notes.settled, hash_of(text))[-MAX_SETTLED:])
+
+
+# -- notes as a file -------------------------------------------------------------------------------------------------
+def encode(notes: Notes) -> dict[str, object]:
+    """``Notes`` -> a JSON object."""
+    return {
+        "rotate": notes.rotate,
+        "heard": notes.heard,
+        "move": notes.move,
+        "movedAtS": notes.moved_at_s,
+        "settled": list(notes.settled),
+        "attemptId": notes.attempt_id,
+        "nextKey": notes.next_key,
+        "trouble": notes.trouble,
+        "begun": notes.begun,
+        "rotationLater": _later_object(notes.rotation_later),
+        "moveLater": _later_object(notes.move_later),
+        "lastRotation": _result_object(notes.rotation),
+        "lastMove": _result_object(notes.move_result),
+    }
+
+
+def decode(source: dict[str, object]) -> Notes:
+    """A JSON object -> ``Notes``; a field that is missing or of another kind counts as not there."""
+    return Notes(
+        rotate=source.get("rotate") is True,
+        heard=_text(source, "heard"),
+        move=_text(source, "move"),
+        moved_at_s=_number(source, "movedAtS"),
+        settled=_texts(source, "settled"),
+        attempt_id=_text(source, "attemptId"),
+        next_key=_text(source, "nextKey"),
+        trouble=_text(source, "trouble"),
+        begun=int(_number(source, "begun")),
+        rotation_later=_later(_object(source, "rotationLater")),
+        move_later=_later(_object(source, "moveLater")),
+        rotation=_result(_object(source, "lastRotation")),
+        move_result=_result(_object(source, "lastMove")),
+    )
+
+
+def _later_object(later: Later) -> dict[str, object]:
+    return {
+        "failures": later.failures,
+        "bootId": later.boot_id,
+        "atS": round(later.at_s, 1),
+        "troubles": list(later.troubles),
+    }
+
+
+def _later(source: dict[str, object]) -> Later:
+    failures = int(_number(source, "failures"))
+    return Later(failures, _text(source, "bootId"), _number(source, "atS"), _texts(source, "troubles"))
+
+
+def _result_object(result: Result) -> dict[str, object]:
+    return {"code": result.code, "message": result.message, "wish": result.wish, "atS": round(result.at_s, 1)}
+
+
+def _result(source: dict[str, object]) -> Result:
+    return Result(_text(source, "code"), _text(source, "message"), _text(source, "wish"), _number(source, "atS"))
+
+
+def _text(source: dict[str, object], name: str) -> str:
+    value = source.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _texts(source: dict[str, object], name: str) -> tuple[str, ...]:
+    value = source.get(name)
+    return tuple(one for one in value if isinstance(one, str)) if isinstance(value, list) else ()
+
+
+def _number(source: dict[str, object], name: str) -> float:
+    value = source.get(name)
+    return float(value) if isinstance(value, (int, float)) and abs(value) < 1e12 else 0.0
+
+
+def _object(source: dict[str, object], name: str) -> dict[str, object]:
+    value = source.get(name)
+    return value if isinstance(value, dict) else {}

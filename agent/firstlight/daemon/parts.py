@@ -1,0 +1,64 @@
+"""What the runner is made of: everything outside, through the seams."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NamedTuple
+
+    from firstlight.core.interfaces import (
+        Changes,
+        Clock,
+        DevicePlatform,
+        Notifier,
+        Sensor,
+        Session,
+        Spool,
+        Stop,
+        Store,
+    )
+    from firstlight.core.model import Facts, Registration
+else:
+    from firstlight.core.record import NamedTuple
+
+
+class Parts(NamedTuple):
+    """What the runner is made of.
+
+    Args:
+        registration: what enrolling left.
+        platform: the device half of the dialect.
+        session: carries the beats.
+        keep_alive_s: how long its connection stands without a beat.
+        open_appeal: opens a session over HTTP, for the calls that have no other way.
+        store, spool, sensor, clock, notifier, changes: the seams of ``core.interfaces``.
+        gives_way: whether there is a richer process to end for.
+        stop: what the signals ask for; it breaks off what is under way by raising ``StopNow``.
+        facts_hash: 16 hex digits of facts.
+        chance: random numbers in [0, 1), for jitter.
+        log: writes one line, with a priority as in syslog.
+        publish: takes the status object.
+        saw_time: takes the platform's clock, seconds since 1970, whenever it was told.
+        agent_version: for the beats.
+    """
+
+    registration: Registration
+    platform: DevicePlatform
+    session: Session
+    keep_alive_s: Callable[[], float]
+    open_appeal: Callable[[], Session]
+    store: Store
+    spool: Spool
+    sensor: Sensor
+    clock: Clock
+    notifier: Notifier
+    changes: Changes
+    gives_way: bool
+    stop: Stop
+    facts_hash: Callable[[Facts], str]
+    chance: Callable[[], float]
+    log: Callable[[int, str], None]
+    publish: Callable[[dict[str, object]], None]
+    saw_time: Callable[[float], None]
+    agent_version: str

@@ -1,0 +1,142 @@
+"""Rotations and moves as the beating process sees them: what the platform asked for, and when to give way."""
+
+from __future__ import annotations
+
+from firstlight.core import change
+from firstlight.core.change import Notes, Situation
+from firstlight.errors import StateError
+from firstlight.system.store import CANDIDATE, CHANGE, WISH
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from firstlight.core.interfaces import Clock
+    from firstlight.core.lifecycle import Accepted, Told
+    from firstlight.core.model import Registration
+    from firstlight.system.store import StateDirectory
+
+CUT_OFF_FOR_S = 120.0
+WARNING = 4
+
+
+def load(store: StateDirectory) -> Notes:
+    """What is asked for and under way. A damaged file counts as none: the candidate and the keys are safe beside it."""
+    try:
+        return change.decode(store.read_json(CHANGE) or {})
+    except StateError as error:
+        if error.code != "state_corrupt":
+            raise
+        return Notes()
+
+
+def save(store: StateDirectory, notes: Notes) -> None:
+    """On disk when it returns. Raises StateError (``state_unwritable``)."""
+    store.write_json(CHANGE, change.encode(notes))
+
+
+def wish_of(store: StateDirectory) -> str:
+    """Id of the rotation that somebody on this box wishes for, "" = nobody does."""
+    try:
+        wish = (store.read_json(WISH) or {}).get("id")
+    except StateError:
+        return ""
+    return wish if isinstance(wish, str) else ""
+
+
+class DiskChanges:
+    """Implements ``core.interfaces.Changes``.
+
+    Args:
+        store: the state directory; this process holds its lock ``running``.
+        registration: the present one.
+        clock: for waits; the box's own date is not asked.
+        log: writes one line, with a priority as in syslog.
+    """
+
+    def __init__(
+        self, store: StateDirectory, registration: Registration, clock: Clock, log: Callable[[int, str], None]
+    ) -> None:
+        self._store = store
+        self._renew_at_s = registration.renew_at_s
+        self._clock = clock
+        self._log = log
+        self._told: tuple[float, float] | None = None  # the platform's clock, and the time since boot when it told it
+        self._seen_s = store.seen_s()
+        self._cut_off_since_s: float | None = None
+        self._last_move = ""
+        self._fails = False
+        self._has_candidate = store.has(CANDIDATE)
+        try:
+            self._notes = load(store)
+        except StateError as error:
+            log(WARNING, str(error))
+            self._notes = Notes()
+
+    def note(self, event: Accepted | Told) -> None:
+        """Keeps what the platform asked for. Never raises: a disk that refuses is logged."""
+        if event.server_time_s is not None:
+            self._told = (event.server_time_s, self._clock.moment().monotonic_s)
+        notes = self._notes
+        if event.rotate:
+            notes = notes._replace(rotate=True)
+        if event.move and event.move != self._last_move:
+            self._last_move = event.move
+            if change.is_news(notes, event.move):
+                notes = notes._replace(heard=event.move)
+        if notes != self._notes:
+            self._notes = notes  # in memory also where the disk refuses: asked again by ``is_due``
+            self._save(notes)
+
+    def is_due(self, trouble: str) -> bool:
+        """Whether to give way now; why is on disk then. False where the disk refuses: nothing could be changed there.
+
+        Args:
+            trouble: code of the last failure or refusal, "" while beats are accepted.
+        """
+        moment = self._clock.moment()
+        situation = Situation(
+            notes=self._notes,
+            has_candidate=self._has_candidate,
+            has_wish=self._store.has(WISH),
+            renew_at_s=self._renew_at_s,
+            platform_s=self._platform_s(moment.monotonic_s),
+            trouble=self._lasting(trouble, self._clock.monotonic_s()),
+            boot_id=moment.boot_id,
+            now_s=moment.monotonic_s,
+        )
+        # In case the richer process cannot make a note of its own end: it would be called for ever.
+        if self._notes.begun >= change.MAX_BEGUN or not change.due(situation):
+            return False
+        notes = change.begun(self._notes)._replace(trouble=situation.trouble)
+        if not self._save(notes):
+            return False
+        self._notes = notes
+        return True
+
+    def _lasting(self, trouble: str, now_s: float) -> str:
+        """The trouble, unless it is a way that is cut off only for a moment."""
+        if change.kind_of(trouble) != change.CUT_OFF:
+            self._cut_off_since_s = None
+            return trouble
+        if self._cut_off_since_s is None:
+            self._cut_off_since_s = now_s
+        return trouble if now_s - self._cut_off_since_s >= CUT_OFF_FOR_S else ""
+
+    def _platform_s(self, now_s: float) -> float:
+        """The platform's clock; before it told its time: no earlier than what was last seen."""
+        if self._told is None:
+            return self._seen_s
+        server_time_s, told_at_s = self._told
+        return server_time_s + now_s - told_at_s
+
+    def _save(self, notes: Notes) -> bool:
+        try:
+            save(self._store, notes)
+        except StateError as error:
+            if not self._fails:
+                self._log(WARNING, f"{error} Credential and address stay as they are; beats go on.")
+            self._fails = True
+            return False
+        self._fails = False
+        return True

@@ -1,0 +1,96 @@
+"""What ``firstlight status`` shows of a registration: transport, broker, certificate, and how the last change ended."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from pathlib import Path
+
+import pytest
+import trustme
+
+from firstlight.cli import status
+from firstlight.cli.settings import Settings
+from firstlight.core.model import Credential, Registration, Secret, Trust, parse_broker, parse_endpoint
+from firstlight.system.store import StateDirectory
+
+ENDS = datetime.datetime(2040, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)
+PLAIN = Registration(
+    "hub", parse_endpoint("https://hub.example"), Trust(), "acme", "dev-1", Credential("secret", Secret("planted")),
+    60, "sha256:" + "ab" * 32, "csr", 1.0,
+)  # fmt: skip
+
+
+def read(folder: Path, registration: Registration, **files: dict[str, object]) -> dict[str, object]:
+    """The status of a box with that registration and those files."""
+    store = StateDirectory(str(folder / "state"))
+    store.prepare()
+    store.save_registration(registration)
+    for name, value in files.items():
+        store.write_json(f"{name}.json", value)
+    return status.read(Settings(state_dir=store.path))
+
+
+def test_a_device_over_http_with_a_secret(tmp_path: Path) -> None:
+    """The plain pairing: no broker, no dates, and the secret is nowhere."""
+    found = read(tmp_path, PLAIN._replace(broker=parse_broker("mqtts://hub.example")))
+
+    assert (found["state"], found["transport"], found["credential"]) == ("stopped", "http", "secret")
+    assert found["broker"] is None, "where beats could go is not where they go"
+    assert not {"certificateEndsAt", "renewalDueAt", "lastChange"} & set(found)
+    assert "planted" not in json.dumps(found)
+
+
+def test_a_device_over_mqtt_with_a_certificate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Broker, end of the certificate and the day of its renewal are shown, as data and as lines."""
+    issued = trustme.CA().issue_cert("dev-1", not_after=ENDS)
+    pem = issued.cert_chain_pems[0].bytes().decode()
+    registration = PLAIN._replace(
+        transport="mqtt",
+        broker=parse_broker("wss://hub.example:8084/mqtt"),
+        credential=Credential("certificate", certificate_pem=pem),
+        renew_at_s=2_000_000_000.0,
+    )
+    found = read(tmp_path, registration)
+
+    assert found["broker"] == "wss://hub.example:8084/mqtt" and found["certificateEndsAt"] == "2040-01-02T03:04:05Z"
+    assert found["renewalDueAt"] == "2033-05-18T03:33:20Z"
+    assert status.verb(["--state-dir", str(tmp_path / "state"), "--runtime-dir", str(tmp_path)], None) == 3
+    shown = capsys.readouterr().out
+    assert "transport          MQTT with a certificate" in shown
+    for line in ("broker", "certificate until", "renewal due"):
+        assert f"\n{line:<18} " in shown
+
+
+def test_a_certificate_that_cannot_be_read_hides_nothing(tmp_path: Path) -> None:
+    """A damaged certificate leaves its date out and the rest in."""
+    found = read(tmp_path, PLAIN._replace(credential=Credential("certificate", certificate_pem="junk")))
+
+    assert found["credential"] == "certificate" and found["certificateEndsAt"] is None
+
+
+@pytest.mark.parametrize(
+    ("notes", "words"),
+    [
+        (
+            {
+                "lastRotation": {"message": "The hub said no.", "code": "key_invalid", "atS": 2e9},
+                "lastMove": {"message": "Moved.", "atS": 1e9},
+            },
+            "The hub said no. [key_invalid] (2033-05-18T03:33:20Z)",
+        ),
+        ({"lastMove": {"message": "Moved.", "atS": 2e9}}, "Moved. (2033-05-18T03:33:20Z)"),
+        ({"lastRotation": "junk", "lastMove": {"message": 5}}, None),
+    ],
+)
+def test_the_last_change_is_told(tmp_path: Path, notes: dict[str, object], words: str | None) -> None:
+    """The newer of rotation and move, with its code and time; junk is passed over."""
+    assert read(tmp_path, PLAIN, change=notes).get("lastChange") == words
+
+
+def test_damaged_notes_hide_nothing(tmp_path: Path) -> None:
+    """A change file that cannot be read costs its line only."""
+    read(tmp_path, PLAIN)
+    (tmp_path / "state" / "change.json").write_text("{")
+
+    assert status.read(Settings(state_dir=str(tmp_path / "state")))["deviceId"] == "dev-1"

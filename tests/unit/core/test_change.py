@@ -1,0 +1,179 @@
+"""When a change is made, and when it waits: every rule of core/change.py."""
+
+import json
+
+import pytest
+
+from firstlight.core import change
+from firstlight.core.change import MOVE, ROTATION, Later, Notes, Result, Situation
+
+BOOT, OTHER_BOOT = "a" * 32, "b" * 32
+
+NOTHING = Notes()
+
+
+def now(
+    notes: Notes = NOTHING,
+    *,
+    candidate: bool = False,
+    wish: bool = False,
+    renew_at_s: float = 0.0,
+    platform_s: float = 0.0,
+    trouble: str = "",
+    boot_id: str = BOOT,
+    now_s: float = 1000.0,
+) -> Situation:
+    """A situation in which nothing is asked, unless it is named."""
+    return Situation(notes, candidate, wish, renew_at_s, platform_s, trouble, boot_id, now_s)
+
+
+WAITING = Later(1, BOOT, 2000.0)
+
+
+def test_nothing_asked_is_nothing_due() -> None:
+    """Without a wish, a date, a statement or a candidate nothing is due, whatever the trouble."""
+    assert change.due(now()) == ()
+    for trouble in ("key_invalid", "connect_refused", "hub_busy", "credential_revoked"):
+        assert change.due(now(trouble=trouble)) == ()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        now(Notes(rotate=True)),
+        now(wish=True),
+        now(candidate=True),
+        now(renew_at_s=500.0, platform_s=500.0),
+        now(trouble="certificate_refused"),
+    ],
+)
+def test_each_reason_makes_a_rotation_due(asked: Situation) -> None:
+    """The platform's word, a person's wish, a candidate, the date and an expired certificate each suffice."""
+    assert change.due(asked) == (ROTATION,)
+
+
+def test_the_date_counts_by_the_platforms_clock_only() -> None:
+    """Before the date, and while the platform's time is not known, a certificate stays."""
+    assert change.due(now(renew_at_s=500.0, platform_s=499.9)) == ()
+    assert change.due(now(renew_at_s=500.0, platform_s=0.0)) == ()
+    assert change.due(now(renew_at_s=0.0, platform_s=1e9)) == ()
+
+
+def test_after_a_failure_it_waits_and_another_boot_ends_the_wait() -> None:
+    """A failed rotation is due again at its time, or in another boot, whose clock started anew."""
+    notes = Notes(rotate=True, rotation_later=WAITING)
+
+    assert change.due(now(notes)) == ()
+    assert change.due(now(notes, now_s=2000.0)) == (ROTATION,)
+    assert change.due(now(notes, boot_id=OTHER_BOOT, now_s=1.0)) == (ROTATION,)
+    assert change.due(now(notes, wish=True)) == (ROTATION,), "a person does not wait"
+
+
+def test_what_was_interrupted_is_gone_on_with_at_a_start_only() -> None:
+    """An attempt without an end is due at the next start, however long it would have waited."""
+    notes = Notes(rotate=True, rotation_later=WAITING, begun=1)
+
+    assert change.due(now(notes), goes_on=True) == (ROTATION,)
+    assert change.due(now(notes)) == ()
+
+
+def test_refused_with_a_candidate_at_hand_is_due_once() -> None:
+    """A refusal of the present credential ends the wait of a candidate once, not again and again."""
+    notes = Notes(rotation_later=WAITING)
+    refused = now(notes, candidate=True, trouble="key_invalid")
+    assert change.due(refused) == (ROTATION,)
+
+    after = change.failed(notes, ROTATION, refused, 0.5, Result("x", "y"))
+
+    assert change.due(now(after, candidate=True, trouble="key_invalid")) == ()
+    assert change.due(now(after, candidate=True, trouble="certificate_refused")) == (ROTATION,)
+    assert change.due(now(after, candidate=True, trouble="hub_busy")) == ()
+
+
+def test_a_held_move_is_tried_once_when_the_old_place_is_cut_off() -> None:
+    """While a statement waits, each kind of trouble with the old address brings one more attempt."""
+    notes = Notes(move="m", move_later=WAITING)
+    assert change.due(now(notes)) == ()
+    for trouble in ("tls_untrusted", "connect_refused", "dns_failed", "key_invalid"):
+        assert change.due(now(notes, trouble=trouble)) == (MOVE,)
+
+    after = change.failed(notes, MOVE, now(notes, trouble="dns_failed"), 0.5, Result("x", "y"))
+
+    assert change.due(now(after, trouble="connect_refused")) == ()
+    assert change.due(now(after, trouble="hub_error")) == ()
+
+
+def test_what_was_heard_is_judged_at_once() -> None:
+    """A statement that nobody has looked at is due, and both changes can be due together."""
+    assert change.due(now(Notes(heard="h", move="m", move_later=WAITING))) == (MOVE,)
+    assert change.due(now(Notes(heard="h", rotate=True))) == (ROTATION, MOVE)
+
+
+def test_waits_grow_from_minutes_to_a_day_and_are_jittered() -> None:
+    """The n-th failure waits five minutes doubled, at most a day, a quarter less to a quarter more."""
+    notes, waits = Notes(rotate=True), []
+    for _ in range(20):
+        low = change.failed(notes, ROTATION, now(), 0.0, Result()).rotation_later.at_s - 1000
+        high = change.failed(notes, ROTATION, now(), 0.999, Result()).rotation_later.at_s - 1000
+        assert high / low == pytest.approx(5 / 3, rel=0.01)
+        notes = change.failed(notes, ROTATION, now(), 0.5, Result())
+        waits.append(notes.rotation_later.at_s - 1000)
+
+    assert waits[:3] == [300.0, 600.0, 1200.0]
+    assert waits[-1] == 86_400.0
+    assert notes.move_later == Later(), "the other kind has a wait of its own"
+
+
+def test_a_success_clears_what_led_to_it() -> None:
+    """After a rotation nothing of it is due: not the platform's word, not the trouble, not the wait."""
+    notes = Notes(rotate=True, attempt_id="1", next_key="k", trouble="certificate_refused", rotation_later=WAITING)
+
+    after = change.rotated(notes, Result("", "Done.", "wish"))
+
+    assert change.due(now(after, trouble=after.trouble)) == ()
+    assert (after.attempt_id, after.next_key, after.rotation) == ("", "", Result("", "Done.", "wish"))
+
+
+def test_an_older_statement_never_replaces_a_newer_one() -> None:
+    """What is no newer than the statement that was followed, or the one that is held, is forgotten."""
+    followed = Notes(heard="again", moved_at_s=100.0)
+    assert change.believed(followed, 100.0, 0.0).move == ""
+    assert change.believed(followed, 101.0, 0.0).move == "again"
+
+    held = Notes(heard="second", move="first")
+    assert change.believed(held, 49.0, 50.0).move == "first"
+    newer = change.believed(held, 51.0, 50.0)
+    assert (newer.move, newer.heard) == ("second", "")
+    assert not change.is_news(newer, "first") and not change.is_news(newer, "second")
+
+
+def test_settled_statements_are_not_looked_at_again_and_the_list_is_bounded() -> None:
+    """The newest four statements that are done with are known by their hash, whoever signs them anew."""
+    notes = Notes()
+    for number in range(6):
+        notes = change.passed_over(notes._replace(heard=f"{number}.signature"))
+
+    assert [change.is_news(notes, f"{number}.other") for number in range(6)] == [True, True, False, False, False, False]
+    assert not change.is_news(notes, "")
+
+
+def test_a_bad_signature_does_not_keep_a_good_one_out() -> None:
+    """A text that was not to be trusted is known by all of it: the same statement signed well is news."""
+    notes = change.disbelieved(Notes(heard="statement.bad"), Result("move_untrusted", "No."))
+
+    assert not change.is_news(notes, "statement.bad")
+    assert change.is_news(notes, "statement.good")
+    assert notes.heard == ""
+
+
+def test_notes_come_back_from_json_and_junk_counts_as_nothing() -> None:
+    """Every field survives; a field of another kind is as if it were not there."""
+    notes = Notes(
+        True, "h", "m", 12.5, ("s",), "1" * 32, "sha256:ab", "key_invalid", 3, Later(2, BOOT, 7.5, ("cut_off",)),
+        Later(1, OTHER_BOOT, 8.0), Result("c", "m", "w", 9.0), Result("", "n"),
+    )  # fmt: skip
+    assert change.decode(json.loads(json.dumps(change.encode(notes)))) == notes
+
+    junk: dict[str, object] = {name: {"x": [None]} for name in change.encode(notes)}
+    assert change.decode(junk) == Notes()
+    assert change.decode({"settled": "text", "begun": 1e300, "rotationLater": []}) == Notes()
