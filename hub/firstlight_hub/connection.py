@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from firstlight.errors import HINTS
 from firstlight.wire.problem import Problem, encode_problem
+from firstlight_hub.client_certificate import SHOWN, DeviceCertificate, read_certificate
 
 MAX_HELD_BYTES = 65_536
 MAX_HEAD_BYTES = 32_768
@@ -60,10 +61,14 @@ class HubProtocol(HttpToolsProtocol):
     _counted_bytes = 0
     _watched: tuple[str, int] = (IDLE, 0)
     _deadline: asyncio.TimerHandle | None = None
+    _shown: DeviceCertificate | str | None = None  # by the other side, in the handshake
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """As the base: a connection is there. Refuses it where it would take the last file descriptors."""
         super().connection_made(cast(asyncio.Transport, _Gathering(transport, self.loop)))
+        secured = transport.get_extra_info("ssl_object")
+        if secured is not None and (certificate := secured.getpeercert(True)) is not None:
+            self._shown = read_certificate(certificate) or "The certificate is not a device's."
         if _is_last(transport):
             self._refuse(b"503 Service Unavailable", "hub_busy", "The hub has as many connections as it can hold.")
         else:
@@ -101,6 +106,8 @@ class HubProtocol(HttpToolsProtocol):
         """As the base: a head begins."""
         self._phase, self._heads = HEAD, self._heads + 1
         super().on_message_begin()
+        if self._shown is not None:
+            cast(dict[str, Any], self.scope)[SHOWN] = self._shown
 
     def on_headers_complete(self) -> None:
         """As the base: the head is there."""

@@ -15,15 +15,19 @@ from pathlib import Path
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 
 from firstlight.errors import FirstlightError, StateError, UsageError
 from firstlight_hub import settings as settings_room
 from firstlight_hub import tls
+from firstlight_hub.authorities import Authorities, server_fits
+from firstlight_hub.ca_files import CaFiles
+from firstlight_hub.private_files import damaged, parsed, read_private
+from firstlight_hub.private_files import write_private as write_private
 from firstlight_hub.settings import Settings
 from firstlight_hub.store.sqlite import SqliteStore
 
 KEPT = ("hub.toml", "ca.pem", "ca.key", "server.pem", "server.key", "secret")
+KEPT_IF_THERE = ("broker.token", "move.json", "ca-next.*", "ca-former-*")
 DATABASE = "hub.sqlite3"
 UNFINISHED = ".init-unfinished"
 SECRET_BYTES = 32
@@ -48,6 +52,7 @@ class HubFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.ca_files = CaFiles(path)
 
     @property
     def database(self) -> Path:
@@ -125,12 +130,21 @@ class HubFolder:
         """The 32 bytes that device keys are derived from. Raises StateError ``hub_damaged``."""
         found = self._read("secret")
         if len(found) != SECRET_BYTES:
-            raise _damaged(self.path / "secret", f"has {len(found)} bytes instead of {SECRET_BYTES}")
+            raise damaged(self.path / "secret", f"has {len(found)} bytes instead of {SECRET_BYTES}")
         return found
 
     def ca_pem(self) -> str:
-        """The hub's own CA. Raises StateError ``hub_damaged``."""
-        return tls.certificate_pem(self._parsed("ca.pem", x509.load_pem_x509_certificate)).decode("ascii")
+        """The hub's present CA, which devices are told to trust. Raises as ``authorities``."""
+        return self.authorities().present.pem
+
+    def authorities(self) -> Authorities:
+        """The hub's CAs, read again when their files changed.
+
+        Raises:
+            StateError: ``hub_damaged``.
+            UsageError: ``settings_invalid``: the CA that hub.toml names cannot be used.
+        """
+        return self.ca_files.read()
 
     def pin(self) -> str:
         """The pin of the server's key; it stays when the certificate is renewed. Raises StateError ``hub_damaged``."""
@@ -173,15 +187,16 @@ class HubFolder:
             StateError: ``hub_damaged``.
         """
         key = self._parsed("server.key", tls.read_key)
+        known = self.authorities()
         try:
-            leaf = x509.load_pem_x509_certificate(self._read("server.pem"))
-            if leaf.public_key() == key.public_key() and tls.leaf_fits(leaf, hosts, now):
+            shown = x509.load_pem_x509_certificates(self._read("server.pem"))
+            if shown[0].public_key() == key.public_key() and server_fits(shown, known, hosts, now):
                 return False
-        except (StateError, ValueError, x509.ExtensionNotFound):
+        except (StateError, *tls.UNREADABLE, x509.ExtensionNotFound):
             pass  # lost or damaged: the key is what counts
-        ca = self._parsed("ca.pem", x509.load_pem_x509_certificate)
-        fresh = tls.make_leaf(ca, self._parsed("ca.key", tls.read_key), key.public_key(), hosts, now)
-        write_private(self.server_certificate, tls.certificate_pem(fresh))
+        fresh = tls.make_leaf(known.present.certificate, known.present.key, key.public_key(), hosts, now)
+        chain = b"".join(map(tls.certificate_pem, (fresh, *known.server_chain(now))))
+        write_private(self.server_certificate, chain)
         return True
 
     def announce(self, url: str, pin: str | None, port: int) -> bytes:
@@ -224,6 +239,8 @@ class HubFolder:
     def _copy_into(self, folder: Path) -> None:
         for name in KEPT:
             write_private(folder / name, self._read(name))
+        for path in (found for pattern in KEPT_IF_THERE for found in self.path.glob(pattern)):
+            write_private(folder / path.name, self._read(path.name))
         store = self.store()
         try:
             store.copy_to(folder / DATABASE)
@@ -231,40 +248,10 @@ class HubFolder:
             store.close()
 
     def _read(self, name: str) -> bytes:
-        try:
-            return (self.path / name).read_bytes()
-        except OSError as error:
-            raise _damaged(self.path / name, f"cannot be read: {error.strerror}", error) from None
+        return read_private(self.path / name)
 
     def _parsed(self, name: str, parse: Callable[[bytes], T]) -> T:
-        content = self._read(name)
-        try:
-            return parse(content)
-        except (ValueError, TypeError, UnsupportedAlgorithm):
-            raise _damaged(self.path / name, "is damaged") from None
-
-
-def _damaged(path: Path, how: str, why: OSError | None = None) -> StateError:
-    hint = "Restore this file from a backup; without it device keys cannot be derived." if path.name == "secret" else ""
-    if isinstance(why, PermissionError):
-        hint = "Run the command as the user who owns the hub's folder and every file in it."
-    return StateError("hub_damaged", f"{path} {how}.", hint)
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Writes a file for its owner only (0600), whole or not at all, on disk when it returns."""
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        return parsed(self.path / name, parse)
 
 
 def _pack(folder: Path, target: Path) -> None:

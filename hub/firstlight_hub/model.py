@@ -14,6 +14,7 @@ READ, UPDATE = "device:read", "device:update"
 SCOPES = (READ, UPDATE)
 ONLINE, OFFLINE, UNKNOWN = "online", "offline", "unknown"
 AI1 = "ai1"
+CLONE_SHOWN_MS = 86_400_000
 NOT_SLUG = re.compile(r"[^a-z0-9]+")
 
 
@@ -39,13 +40,23 @@ class Device(NamedTuple):
         offline_mode: whether it was created for a site without a network.
         created_at_ms: when it was created.
         key_fingerprint: ``sha256:`` + hex of its public key, or None before it was redeemed.
-        key_hash: SHA-256 of its device key, or None.
+        key_hash: by which its credential is known: ``digest`` of its key or ``certificate_hash``; None without one.
         key_generation: 1 for the first key, one more for each that replaced another; 0 before there was one.
         last_heartbeat_at_ms: by the hub's clock, or None before the first beat.
         skew_ms: hub's clock minus the device's at the last beat, or None.
         agent_version: as the agent reported it, or None.
         facts: what the machine is, or None.
         facts_hash: the hash that the agent gave for these facts, or None.
+        transport: "http", "mqtt" or "websocket": as asked for, then as registered; None = as the hub has it.
+        credential: "secret" or "certificate", likewise.
+        candidate_fingerprint: of the key that is to replace the present one, or None; the two after it belong to it.
+        candidate_hash: as ``key_hash``.
+        candidate_generation: as ``key_generation``; 0 without a candidate.
+        rotate_asked_at_ms: when the operator asked for a new credential that has not been proved yet, or None.
+        revoked_at_ms: when the operator ended the credential, or None.
+        boot_id: of the last boot that beat, or None.
+        clone_at_ms: when two boxes were last seen to beat as this device, or None.
+        gone_at_ms: when the broker last reported its will, or None; only a hint.
     """
 
     number: int
@@ -65,6 +76,27 @@ class Device(NamedTuple):
     agent_version: str | None = None
     facts: Facts | None = None
     facts_hash: str | None = None
+    transport: str | None = None
+    credential: str | None = None
+    candidate_fingerprint: str | None = None
+    candidate_hash: bytes | None = None
+    candidate_generation: int = 0
+    rotate_asked_at_ms: int | None = None
+    revoked_at_ms: int | None = None
+    boot_id: str | None = None
+    clone_at_ms: int | None = None
+    gone_at_ms: int | None = None
+
+
+class Certificate(NamedTuple):
+    """A device's certificate: ``serial`` in hex, ``pem`` with its chain; kept until it expires, revoked or not."""
+
+    serial: str
+    device_id: str
+    key_fingerprint: str
+    pem: str
+    not_after_ms: int
+    revoked_at_ms: int | None = None
 
 
 class Tombstone(NamedTuple):
@@ -143,7 +175,10 @@ class HistoryRow(NamedTuple):
 
 
 class BeatRow(NamedTuple):
-    """What one accepted beat writes. It counts only while ``key_hash`` is still the key of device ``number``."""
+    """What one accepted beat writes. It counts only while ``key_hash`` is still the key of device ``number``.
+
+    ``boot_id`` and ``clone_at_ms`` are None where they stay as they are.
+    """
 
     number: int
     key_hash: bytes
@@ -153,6 +188,8 @@ class BeatRow(NamedTuple):
     facts: Facts | None
     facts_hash: str
     history: tuple[HistoryRow, ...]
+    boot_id: str | None = None
+    clone_at_ms: int | None = None
 
 
 class Invited(NamedTuple):
@@ -171,6 +208,11 @@ def status(last_heartbeat_at_ms: int | None, now_ms: int, window_s: int) -> str:
     return ONLINE if now_ms - last_heartbeat_at_ms <= window_s * 1000 else OFFLINE
 
 
+def is_clone(clone_at_ms: int | None, now_ms: int) -> bool:
+    """Whether two boxes were seen to beat as one device within the last day."""
+    return clone_at_ms is not None and now_ms - clone_at_ms <= CLONE_SHOWN_MS
+
+
 def slug(name: str) -> str:
     """A name as it may stand in an id: lower-case letters and digits joined by '-'; "" if it has none."""
     return NOT_SLUG.sub("-", name.lower()).strip("-")
@@ -179,6 +221,14 @@ def slug(name: str) -> str:
 def digest(text: str) -> bytes:
     """SHA-256 of a key or installId. They have 128 random bits and more, so a plain hash keeps them."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def certificate_hash(fingerprint: str) -> bytes:
+    """A device's ``key_hash`` where it has a certificate: made of its key's fingerprint, so that one look-up does.
+
+    The first byte is none of UTF-8: nobody can send a text whose ``digest`` this is.
+    """
+    return hashlib.sha256(b"\xffcertificate|" + fingerprint.encode()).digest()
 
 
 def handle(hashed: bytes) -> str:

@@ -13,10 +13,14 @@ from cryptography import x509
 from firstlight import BUILT_AT_S
 from firstlight.errors import FirstlightError
 from firstlight_hub import tls
+from firstlight_hub.authorities import Authorities
+from firstlight_hub.client_certificate import accept_devices
 from firstlight_hub.folder import HubFolder
 
 CHECK_EVERY_S = 86_400.0
+LOOK_EVERY_S = 3.0
 AFTER_FAILURE_S = 3600.0
+ENDING = timedelta(days=365)
 RENEWED = "A new server certificate was issued; its key and pin stay."
 LOG = logging.getLogger(__name__)
 
@@ -24,7 +28,7 @@ LOG = logging.getLogger(__name__)
 async def keep_certificate_fresh(
     folder: HubFolder, hosts: Sequence[str], context: ssl.SSLContext, say: Callable[[str], None]
 ) -> None:
-    """Looks once a day, and at the very moment when the certificate is due; runs until it is cancelled.
+    """Acts at the very moment when the certificate is due or a CA changed; runs until it is cancelled.
 
     Args:
         folder: whose certificate it is.
@@ -32,17 +36,23 @@ async def keep_certificate_fresh(
         context: what the hub serves with; new handshakes use what is loaded into it.
         say: takes one line when there is a new one.
     """
-    wait_s = _until_due_s(folder)
+    loop = asyncio.get_running_loop()
+    state = folder.ca_files.state()
+    due_s = loop.time() + _until_due_s(folder)
     while True:
-        await asyncio.sleep(wait_s)
+        await asyncio.sleep(min(max(due_s - loop.time(), 0.0), LOOK_EVERY_S))
+        before, state = state, folder.ca_files.state()
+        if state == before and loop.time() < due_s:
+            continue
         try:
             if await asyncio.to_thread(folder.renew_certificate, hosts, datetime.now(timezone.utc)):
                 context.load_cert_chain(folder.server_certificate, folder.server_key)
                 say(RENEWED)
-            wait_s = max(_until_due_s(folder), 1.0)
+            accept_devices(context, folder.authorities())
+            due_s = loop.time() + max(_until_due_s(folder), 1.0)
         except (FirstlightError, OSError) as error:  # ssl.SSLError is one of these
             LOG.warning("The server certificate could not be renewed, the hub tries again in an hour: %s", error)
-            wait_s = AFTER_FAILURE_S
+            due_s = loop.time() + AFTER_FAILURE_S
 
 
 def _until_due_s(folder: HubFolder) -> float:
@@ -71,3 +81,11 @@ def clock_warning(ca_pem: str, now: datetime) -> str | None:
     if begins <= now <= ends:
         return None
     return f"{shown}, but the hub's CA is valid from {begins:%Y-%m-%d} to {ends:%Y-%m-%d}: check the clock first."
+
+
+def ending_warning(known: Authorities, now: datetime) -> str | None:
+    """One sentence where the hub's CA ends within a year and has no successor, or None."""
+    ends = known.present.certificate.not_valid_after_utc
+    if known.successor is not None or not now <= ends <= now + ENDING:
+        return None
+    return f"The hub's CA ends on {ends:%Y-%m-%d}: boxes need time to learn of another (firstlight-hub ca new)."

@@ -53,6 +53,51 @@ take_back = false
 # Days that single beats are kept.
 history_days = 7
 
+# Over what devices beat, "http" or "mqtt", and what they show, "secret" or "certificate", where neither the operator
+# nor the technician chose otherwise for a device.
+transport = "http"
+credential = "secret"
+
+# Days that a device's certificate is good for; devices renew theirs after two thirds of them.
+certificate_days = 90
+
+# A CA of your own that signs devices and this hub, instead of the one that init made: PEM files, the certificate first
+# and its chain after it.
+ca_certificate = ""
+ca_key = ""
+
+# Addresses of proxies that may hand over a client certificate in the header below (as RFC 9440 has it, or as nginx
+# escapes PEM).
+trusted_proxies = []
+client_certificate_header = "Client-Cert"
+
+# MQTT: "off"; "mosquitto" (this hub starts one as its child, as with serve --mqtt); "external" (a mosquitto of yours,
+# which reads the files in broker_files); "rabbitmq". docs/mqtt.md tells how to point a hub at a broker.
+mqtt = "off"
+
+# Ports for boxes; 0 = none. One for secrets and one for certificates, each plain MQTT in TLS or a WebSocket in TLS.
+mqtt_port = 8883
+mqtt_certificate_port = 8884
+mqtt_websocket_port = 0
+mqtt_websocket_certificate_port = 0
+
+# Host under which boxes reach the broker, where it is not the first of hosts.
+mqtt_host = ""
+
+# For "external" and "rabbitmq": how this hub reaches the broker (mqtts://HOST:PORT or amqps://HOST:PORT/VHOST; mqtt://
+# and amqp:// on this machine only), as whom, and whose certificates it trusts there ("" = its own CA).
+broker_url = ""
+broker_user = "firstlight-hub"
+broker_password_file = ""
+broker_ca_file = ""
+
+# For "external": the folder of the generated files, and the file with the broker's pid, which gets SIGHUP.
+broker_files = ""
+broker_pid_file = ""
+
+# For "rabbitmq": its management API, http(s)://HOST:PORT; sessions of removed devices are ended there.
+broker_management_url = ""
+
 # true: one line for each request on standard output, without ids and keys.
 access_log = false
 
@@ -76,6 +121,26 @@ class Settings(NamedTuple):
     install_id_ttl_s: int = 86_400
     take_back: bool = False
     history_days: int = 7
+    transport: str = "http"
+    credential: str = "secret"
+    certificate_days: int = 90
+    ca_certificate: str = ""
+    ca_key: str = ""
+    trusted_proxies: tuple[str, ...] = ()
+    client_certificate_header: str = "Client-Cert"
+    mqtt: str = "off"
+    mqtt_port: int = 8883
+    mqtt_certificate_port: int = 8884
+    mqtt_websocket_port: int = 0
+    mqtt_websocket_certificate_port: int = 0
+    mqtt_host: str = ""
+    broker_url: str = ""
+    broker_user: str = "firstlight-hub"
+    broker_password_file: str = ""
+    broker_ca_file: str = ""
+    broker_files: str = ""
+    broker_pid_file: str = ""
+    broker_management_url: str = ""
     access_log: bool = False
 
 
@@ -85,7 +150,18 @@ BOUNDS = {
     "online_window_s": (1, 604_800),
     "install_id_ttl_s": (1, 31_536_000),
     "history_days": (0, 3650),
+    "certificate_days": (1, 3650),
+    "mqtt_port": (0, 65_535),
+    "mqtt_certificate_port": (0, 65_535),
+    "mqtt_websocket_port": (0, 65_535),
+    "mqtt_websocket_certificate_port": (0, 65_535),
 }
+CHOICES = {
+    "transport": ("http", "mqtt"),
+    "credential": ("secret", "certificate"),
+    "mqtt": ("off", "mosquitto", "external", "rabbitmq"),
+}
+LISTS = ("hosts", "trusted_proxies")
 
 
 def template(hosts: tuple[str, ...], port: int, workspace: str) -> str:
@@ -135,11 +211,15 @@ def parse(read: Mapping[str, object]) -> Settings:
     for name in read:
         if name not in known:
             raise UsageError("settings_invalid", f"hub.toml: there is no setting {name!r}.")
-    plain = {name: _plain(name, value) for name, value in read.items() if name not in ("hosts", "workspace")}
+    plain = {name: _plain(name, value) for name, value in read.items() if name not in (*LISTS, "workspace")}
     if not read.get("hosts"):
         raise UsageError("settings_invalid", "hub.toml: hosts names no host.")
     hosts = tuple(check_host(host) for host in _texts("hosts", read["hosts"]))
     plain.setdefault("port", 8443)
+    proxies = tuple(_texts("trusted_proxies", read.get("trusted_proxies", [])))
+    if bad := [one for one in proxies if not _is_address(one)]:
+        raise UsageError("settings_invalid", f"hub.toml: trusted_proxies: {bad[0][:80]!r} is not an address.")
+    plain["trusted_proxies"] = proxies
     settings = Settings(hosts=hosts, workspaces=_workspaces(read.get("workspace", {})), **plain)  # type: ignore[arg-type]
     return _check_address(settings)
 
@@ -153,7 +233,17 @@ def _plain(name: str, value: object) -> object:
         low, high = BOUNDS[name]
         if not low <= int(str(value)) <= high:
             raise UsageError("settings_invalid", f"hub.toml: {name} is outside {low} to {high}.")
+    if name in CHOICES and value not in CHOICES[name]:
+        raise UsageError("settings_invalid", f"hub.toml: {name} is none of {', '.join(CHOICES[name])}.")
     return value
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _texts(name: str, value: object) -> tuple[str, ...]:

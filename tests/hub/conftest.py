@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from firstlight_hub.store import Store
 from tests.hub.hub_world import Box, World, world
+from tests.hub.stores import STORES
 
 
 @pytest.fixture
@@ -21,3 +23,11 @@ def hub(tmp_path: Path) -> Iterator[World]:
 def box() -> Box:
     """A device's key pair."""
     return Box()
+
+
+@pytest.fixture(params=sorted(STORES))
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """A fresh store of each kind."""
+    found = STORES[request.param](tmp_path)
+    yield found
+    found.close()

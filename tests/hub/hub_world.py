@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from datetime import datetime, timezone
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,23 @@ from firstlight.core.model import Beat, Facts, Hardware, Metrics, MissedBeat, Mo
 from firstlight.wire.facts import facts_hash
 from firstlight.wire.heartbeat import encode_beat
 from firstlight.wire.redeem import RedeemRequest, encode_redeem, encode_take_back
+from firstlight.wire.renewal import RenewRequest, encode_renewal, statement
 from firstlight_hub.api.app import build_app
 from firstlight_hub.api.parts import Parts, Site
+from firstlight_hub.authorities import Authorities, Authority
 from firstlight_hub.ingest.group_commit import Write
+from firstlight_hub.issuer import Issuer
 from firstlight_hub.model import Device
 from firstlight_hub.service.access import Access
 from firstlight_hub.service.beats import Beats
+from firstlight_hub.service.broker import BrokerLink
+from firstlight_hub.service.credentials import Credentials
 from firstlight_hub.service.devices import Devices
 from firstlight_hub.service.enrolling import Enrolling
+from firstlight_hub.service.issuing import Issuing
 from firstlight_hub.shelf import Shelf
 from firstlight_hub.store.sqlite import SqliteStore
+from firstlight_hub.tls import make_ca, make_key
 
 WORKSPACES = {
     "demo": frozenset({"deviceAio", "roboflowLiteMode"}),
@@ -72,10 +80,20 @@ class Box:
         self.fingerprint = "sha256:" + hashlib.sha256(spki).hexdigest()
         self.sequence = 0
 
-    def redeem_body(self, csr_pem: str = "") -> bytes:
-        """The body of a redeem."""
+    def redeem_body(self, csr_pem: str = "", transport: str = "", credential: str = "") -> bytes:
+        """The body of a redeem, with what the box asks for."""
         moment = Moment(BOOT, 12.0, START_MS / 1000)
-        return encode_redeem(RedeemRequest("ab" * 16, csr_pem or self.csr_pem, "0.1.0", moment, FACTS))
+        csr_pem = csr_pem or self.csr_pem
+        return encode_redeem(RedeemRequest("ab" * 16, csr_pem, "0.1.0", moment, FACTS, transport, credential))
+
+    def renewal_body(self, device_id: str, fresh: Box, workspace: str = "demo", csr_pem: str = "") -> bytes:
+        """The body by which this box asks for a credential for the key pair of ``fresh``."""
+        csr_pem = csr_pem or fresh.csr_pem
+        said = statement(workspace, device_id, "cd" * 16, csr_pem)
+        signature = self.private.sign(said, ec.ECDSA(hashes.SHA256()))
+        form = serialization.PublicFormat.SubjectPublicKeyInfo
+        key = self.private.public_key().public_bytes(serialization.Encoding.DER, form)
+        return encode_renewal(RenewRequest("cd" * 16, csr_pem, key, signature, "0.1.0", BOOT))
 
     def take_back_body(self) -> bytes:
         """The body of a take-back."""
@@ -87,13 +105,39 @@ class Box:
         missed: tuple[MissedBeat, ...] = (),
         told: Facts = FACTS,
         sequence: int | None = None,
+        boot_id: str = BOOT,
+        asks: bool = False,
     ) -> bytes:
         """The body of the next beat, or of the one with that sequence number."""
         if sequence is None:
             self.sequence += 1
             sequence = self.sequence
-        moment = Moment(BOOT, 60.0 * sequence, START_MS / 1000)
-        return encode_beat(Beat(sequence, moment, Metrics(0.5, 0.25), "0.1.0", facts, facts_hash(told), missed))
+        moment = Moment(boot_id, 60.0 * sequence, START_MS / 1000)
+        return encode_beat(Beat(sequence, moment, Metrics(0.5, 0.25), "0.1.0", facts, facts_hash(told), missed, asks))
+
+
+class HeardBroker:
+    """Implements ``BrokerLink``: keeps what it was told, in order."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, ...]] = []
+
+    def issued(self, device_id: str) -> None:
+        """Notes it."""
+        self.heard.append(("issued", device_id))
+
+    def ended(self, device_id: str) -> None:
+        """Notes it."""
+        self.heard.append(("ended", device_id))
+
+    def tell(self, workspace: str, device_id: str, body: bytes) -> None:
+        """Notes it."""
+        self.heard.append(("tell", workspace, device_id, body.decode()))
+
+    def news(self) -> list[tuple[str, ...]]:
+        """What it was told since the last time."""
+        heard, self.heard = self.heard, []
+        return heard
 
 
 class FixedPayloads:
@@ -165,12 +209,18 @@ class World:
         path, headers = f"/{workspace}/devices/v2/{device_id}/heartbeat", {**JSON, "Authorization": f"Bearer {key}"}
         return self.client.request("POST", path, content=body, headers=headers)
 
-    def enrolled(self, box: Box) -> tuple[str, str]:
-        """Creates a device and redeems its installId -> (device id, device key)."""
-        device_id, install_id = self.created()
+    def renew(self, device_id: str, box: Box, fresh: Box, body: bytes | None = None) -> httpx.Response:
+        """Asks for a credential for the key pair of ``fresh``."""
+        content = box.renewal_body(device_id, fresh) if body is None else body
+        path = f"/demo/devices/v2/{device_id}/credential"
+        return self.client.request("POST", path, content=content, headers=JSON)
+
+    def enrolled(self, box: Box, **fields: Any) -> tuple[str, str]:
+        """Creates a device and redeems its installId -> (device id, device key, "" where it has a certificate)."""
+        device_id, install_id = self.created(**fields)
         answer = self.redeem(install_id, box)
         assert answer.status_code == 201, answer.text
-        return device_id, answer.json()["key"]
+        return device_id, answer.json().get("key", "")
 
 
 def refusal(answer: httpx.Response) -> tuple[int, str]:
@@ -181,9 +231,24 @@ def refusal(answer: httpx.Response) -> tuple[int, str]:
     return answer.status_code, error["type"]
 
 
+@cache
+def authorities() -> Authorities:
+    """The hub's CA, made once: it signs everything in these tests."""
+    key = make_key()
+    return Authorities(Authority(make_ca(key, datetime.fromtimestamp(START_MS / 1000, timezone.utc)), key))
+
+
 @contextmanager
 def world(
-    folder: Path, *, take_back: bool = False, payloads: bool = False, write_beats: Write | None = None
+    folder: Path,
+    *,
+    take_back: bool = False,
+    payloads: bool = False,
+    write_beats: Write | None = None,
+    brokers: Mapping[str, str] | None = None,
+    broker: BrokerLink | None = None,
+    usual: tuple[str, str] = ("http", "secret"),
+    signs: bool = True,
 ) -> Iterator[World]:
     """A hub that lives as long as the block; ``write_beats`` may stand in for a disk that fails."""
     clock, store = TurnedClock(), SqliteStore(folder / "hub.sqlite3")
@@ -191,12 +256,16 @@ def world(
         bundle = folder / "firstlight-0.1.0-cp311-x86_64.tar.gz"
         with tarfile.open(bundle, "w:gz") as archive:
             archive.addfile(tarfile.TarInfo("lib/firstlight/__init__.py"))
+        site = Site("https://hub.example:8443", "sha256//" + "A" * 43 + "=", "CA PEM\n", Shelf(folder), brokers or {})
+        issuing = Issuing(clock, b"s" * 32, Issuer(authorities, 90) if signs else None, site.brokers, *usual)
+        beats = Beats(store, clock, 60, 7, broker)
         parts = Parts(
-            devices=Devices(store, clock, WORKSPACES, 86_400, FixedPayloads() if payloads else None),
+            devices=Devices(store, clock, WORKSPACES, 86_400, FixedPayloads() if payloads else None, broker),
             access=Access(store, clock, WORKSPACES),
-            enrolling=Enrolling(store, clock, b"s" * 32, take_back),
-            beats=Beats(store, clock, 60, 7),
-            site=Site("https://hub.example:8443", "sha256//" + "A" * 43 + "=", "CA PEM\n", Shelf(folder)),
+            enrolling=Enrolling(store, clock, issuing, take_back, broker),
+            credentials=Credentials(store, clock, issuing, beats, broker),
+            beats=beats,
+            site=site,
             now_ms=clock,
             window_s=300,
         )

@@ -2,9 +2,9 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,12 +13,12 @@ import pytest
 
 from firstlight.core.model import Facts, Metrics, MissedBeat, Moment
 from firstlight.errors import StateError
-from firstlight.wire.heartbeat import decode_beat_reply
+from firstlight.wire.heartbeat import decode_beat, decode_beat_reply
 from firstlight_hub.ingest.group_commit import GroupCommit
 from firstlight_hub.ingest.http_ingest import HeartbeatEndpoint
-from firstlight_hub.model import BeatRow
+from firstlight_hub.model import BeatRow, Refusal, digest
 from firstlight_hub.service.beats import Beats
-from firstlight_hub.store.sqlite import SqliteStore
+from firstlight_hub.store.sqlite import SqliteStore, View
 from tests.hub.hub_world import BOOT, FACTS, JSON, START_MS, Box, World, refusal, world
 
 
@@ -186,6 +186,53 @@ def test_disk_that_fails_is_503_with_a_time_to_wait(tmp_path: Path, box: Box) ->
         answer = hub.beat(device_id, key, box.beat_body())
         assert refusal(answer) == (503, "hub_busy")
         assert answer.headers["retry-after"] == "10"
+
+
+def test_move_travels_with_beats_that_carry_facts_or_ask(hub: World, box: Box) -> None:
+    """Where the hub moved to is said to the first beat of a connection and to one that asks, not each minute."""
+    device_id, _ = hub.enrolled(box)
+    beats = Beats(hub.store, hub.clock, 60, 7, move_for=lambda beat: f"moved-{beat.sequence}")
+    beater = beats.for_broker("demo", device_id)
+    bodies = [box.beat_body(facts=FACTS), box.beat_body(), box.beat_body(asks=True)]
+    assert [beats.reply(beater, decode_beat(body)).move for body in bodies] == ["moved-1", "", "moved-3"]
+
+
+def test_a_device_is_known_whichever_road_it_takes(hub: World, box: Box) -> None:
+    """Once looked up, a device costs the store no more questions, over HTTP or through a broker, until it changes."""
+    device_id, key = hub.enrolled(box)
+    beats = hub.parts.beats
+    assert beats.known("demo", device_id) is None
+    beater = beats.for_broker("demo", device_id)
+    assert beats.known("demo", device_id) is beater
+    assert beats.known("demo", device_id, digest(key)) is beater
+    assert beats.known("demo", device_id, digest("wrong")) is None
+    assert beats.known("plain", device_id) is None
+    with pytest.raises(Refusal):
+        beats.look_up("demo", device_id, digest("wrong"))
+    assert beats.known("demo", device_id) is beater
+    beats.forget(device_id)
+    assert beats.known("demo", device_id) is None
+
+
+def test_word_of_the_operator_is_not_lost_to_a_look_that_began_before(hub: World, box: Box) -> None:
+    """A device that is looked up while its record changes is looked up again at the next beat."""
+    device_id, _ = hub.enrolled(box)
+
+    class Slow(SqliteStore):
+        """Something changes after each look, before its answer is used."""
+
+        @contextmanager
+        def reading(self) -> Iterator[View]:
+            """As the store's."""
+            with super().reading() as view:
+                yield view
+            beats.forget(device_id)
+
+    store = Slow(hub.folder / "hub.sqlite3")
+    beats = Beats(store, hub.clock, 60, 7)
+    assert beats.for_broker("demo", device_id).device_id == device_id
+    assert beats.known("demo", device_id) is None
+    store.close()
 
 
 def test_fault_is_a_plain_sentence_to_the_device(caplog: pytest.LogCaptureFixture) -> None:

@@ -15,8 +15,11 @@ import uvicorn
 
 from firstlight.wire.bounded import WireError
 from firstlight_hub.api.problems import read_bounded
+from firstlight_hub.client_certificate import accept_devices
 from firstlight_hub.connection import MAX_HEAD_BYTES, HubLoop, HubProtocol
 from firstlight_hub.folder import HubFolder
+from firstlight_hub.tls import certificate_pem, make_key
+from tests.hub.identities import certify, new_authority, trusting
 
 PATIENCE_S = 20
 KEEP_ALIVE_S = 2
@@ -196,4 +199,46 @@ def test_handshake_that_does_not_end_is_let_go(tmp_path: Path) -> None:
     try:
         assert loop.run_until_complete(wait()) == b""
     finally:
+        loop.close()
+
+
+def test_refused_certificate_is_not_held_longer(tmp_path: Path) -> None:
+    """A client that stays silent after the alert about its certificate is let go like one that never spoke."""
+    folder = HubFolder(tmp_path / "hub")
+    folder.create(("127.0.0.1",), 0, "demo")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder.server_certificate, folder.server_key)
+    accept_devices(context, folder.authorities())
+    stranger, key = new_authority(), make_key()
+    shown = certificate_pem(certify(stranger, key, {"CN": "x"})).decode()
+
+    def knock(where: tuple[str, int]) -> bytes:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        client = trusting(folder.ca_pem(), shown, key).wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+        with socket.create_connection(where, PATIENCE_S) as connection:
+            while True:
+                try:
+                    client.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    connection.sendall(outgoing.read())
+                    incoming.write(connection.recv(65_536))
+            connection.sendall(outgoing.read())
+            incoming.write(until_closed(connection))
+        with pytest.raises(ssl.SSLError, match="unknown ca"):
+            client.read(1)
+        return b"let go"
+
+    async def wait() -> bytes:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0, ssl=context)
+        came = await loop.run_in_executor(None, knock, server.sockets[0].getsockname())
+        server.close()
+        return came
+
+    loop = HastyLoop()
+    try:
+        assert loop.run_until_complete(wait()) == b"let go"
+    finally:
+        loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()

@@ -23,6 +23,7 @@ def test_redeem_answers_the_registration_of_the_contract(hub: World, box: Box) -
     read = decode_redeem_answer(answer.content)
     assert (read.workspace, read.device_id, read.interval_s) == ("demo", device_id, 60)
     assert (read.endpoint, read.ca_pem, read.server_time_s) == ("https://hub.example:8443", "CA PEM\n", START_MS / 1000)
+    assert read.key is not None
     assert len(read.key.reveal()) == len("1.") + 43
     assert answer.headers["cache-control"] == "no-store"
 

@@ -114,6 +114,43 @@ def test_waiting_rows_are_bounded() -> None:
     asyncio.run(run(Disk()))
 
 
+def test_rows_that_were_handed_in_together_are_told_together() -> None:
+    """One word for each handing-in, with its own positions of what was refused, whoever shared the group."""
+
+    async def run(disk: Disk) -> list[tuple[str, frozenset[int], UnreachableError | None]]:
+        commits = GroupCommit(disk.write)
+        told: list[tuple[str, frozenset[int], UnreachableError | None]] = []
+        for name, numbers in (("a", (1, 2, 3)), ("b", ()), ("c", (4, 5))):
+            commits.submit([row(number) for number in numbers], lambda *said, name=name: told.append((name, *said)))
+        alone = asyncio.create_task(commits.commit(row(6)))
+        await commits.close()
+        assert not await alone
+        return told
+
+    disk = Disk()
+    disk.refuses = {2, 4, 5, 6}
+    told = asyncio.run(run(disk))
+    assert disk.groups == [[1, 2, 3, 4, 5, 6]]
+    assert told == [("a", frozenset({1}), None), ("b", frozenset(), None), ("c", frozenset({0, 1}), None)]
+
+
+def test_a_failed_group_tells_everyone_who_handed_in() -> None:
+    """Each handing-in hears the failure, and nothing of it is on disk."""
+
+    async def run(disk: Disk) -> list[UnreachableError | None]:
+        commits = GroupCommit(disk.write)
+        told: list[UnreachableError | None] = []
+        for number in (1, 2):
+            commits.submit([row(number)], lambda _, failure: told.append(failure))
+        await commits.close()
+        return told
+
+    disk = Disk()
+    disk.fails = True
+    failures = asyncio.run(run(disk))
+    assert [failure.code for failure in failures if failure] == ["hub_busy", "hub_busy"]
+
+
 def test_close_waits_for_everything() -> None:
     """What was handed in before closing is on disk when close returns."""
 

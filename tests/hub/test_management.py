@@ -105,6 +105,10 @@ def test_tags_are_trimmed_and_deduplicated_in_order(hub: World) -> None:
         {"offline_mode": "yes"},
         {"offline_mode": 1},
         {"sourceDeviceId": 5},
+        {"transport": "pigeon"},
+        {"transport": ["mqtt"]},
+        {"credential": "mqtt"},
+        {"credential": 1},
         {"offline_mode": True},
         {"offline_mode": True, "device_type": "edge"},
         {"device_type": "ai1", "device_name": "---"},
@@ -114,6 +118,15 @@ def test_create_refuses_bad_fields(hub: World, fields: dict[str, Any]) -> None:
     """Each rule of the create page that ends in 400."""
     assert refusal(hub.create(**fields)) == (400, "bad_request")
     assert hub.call("GET", BASE).json() == {"data": []}
+
+
+def test_create_takes_the_road_that_is_wished_for(hub: World) -> None:
+    """Transport and credential are kept for the redeem, and nothing of it is shown in the public record."""
+    device_id, _ = hub.created(transport="websocket", credential="certificate")
+    plain, _ = hub.created(transport=None, credential=None)
+    found = [hub.parts.devices.get("demo", one) for one in (device_id, plain)]
+    assert [(one.transport, one.credential) for one in found] == [("websocket", "certificate"), (None, None)]
+    assert hub.device(device_id).keys() == hub.device(plain).keys()
 
 
 @pytest.mark.parametrize(

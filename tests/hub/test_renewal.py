@@ -10,8 +10,9 @@ import pytest
 from cryptography import x509
 
 from firstlight_hub import tls
+from firstlight_hub.authorities import Authorities, Authority
 from firstlight_hub.folder import HubFolder, write_private
-from firstlight_hub.renewal import RENEWED, clock_warning
+from firstlight_hub.renewal import RENEWED, clock_warning, ending_warning
 from tests.hub.served import Served, make
 
 MADE = datetime(2026, 12, 1, tzinfo=timezone.utc)
@@ -27,6 +28,8 @@ def test_certificate_is_renewed_while_the_hub_serves(tmp_path: Path) -> None:
     """When the day comes, new handshakes get a fresh certificate for the same key, without a restart."""
     folder = HubFolder(tmp_path / "hub")
     key = make(folder.path)
+    with Served(folder.path, key):
+        pass  # it makes its bundle once, which takes time
     ca = x509.load_pem_x509_certificate(folder.ca_pem().encode())
     ca_key, public = (tls.read_key((folder.path / name).read_bytes()) for name in ("ca.key", "server.key"))
     lives = timedelta(days=tls.LEAF_DAYS - tls.RENEW_DAYS) - tls.BACKDATED
@@ -65,3 +68,13 @@ def test_wrong_clock_is_named(now: datetime, part: str | None) -> None:
         assert part in warning
         assert "\n" not in warning
     assert clock_warning("", MADE) is None
+
+
+@pytest.mark.parametrize(("years", "is_said"), [(0, False), (18.5, False), (19.5, True), (21, False)])
+def test_end_of_the_ca_is_said_in_time(years: float, is_said: bool) -> None:
+    """Within its last year, while it has no successor; once it has ended the other warning says more."""
+    key = tls.make_key()
+    known = Authorities(Authority(tls.make_ca(key, MADE), key))
+    now = MADE + timedelta(days=years * 365)
+    assert ("ends on 2046-11-25" in (ending_warning(known, now) or "")) is is_said
+    assert ending_warning(known._replace(successor=known.present), now) is None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from firstlight_hub.model import ApiKey, InstallId, iso, slug, status
+from firstlight_hub.model import ApiKey, InstallId, certificate_hash, digest, is_clone, iso, slug, status
 
 BEAT_MS = 1_800_000_000_000
 
@@ -55,3 +55,17 @@ def test_handle_shows_twelve_digits_of_the_hash() -> None:
     """Keys and installIds are named by the start of their hash."""
     assert InstallId(bytes(range(32)), "cam", 0, 1).handle == "000102030405"
     assert ApiKey(bytes(range(32)), "demo", None, None, "", 0).handle == "000102030405"
+
+
+def test_clone_is_named_for_a_day() -> None:
+    """Up to and including a day after the last sign."""
+    assert not is_clone(None, BEAT_MS)
+    assert is_clone(BEAT_MS, BEAT_MS + 86_400_000)
+    assert not is_clone(BEAT_MS, BEAT_MS + 86_400_001)
+
+
+def test_no_text_has_the_hash_of_a_certificate() -> None:
+    """A fingerprint is public: what is sent as a key must never hash to what the store has of a certificate."""
+    fingerprint = "sha256:" + "0" * 64
+    for prefix in ("certificate|", "\xffcertificate|", "\udcffcertificate|", "\udfffcertificate|"):
+        assert digest(prefix + fingerprint) != certificate_hash(fingerprint)

@@ -1,61 +1,19 @@
-"""What every implementation of the store must do. A second one adds itself to ``STORES``."""
+"""What every implementation of the store must do. A second one adds itself to ``stores.STORES``."""
 
 from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from firstlight.core.model import Facts, Hardware
 from firstlight.errors import StateError
-from firstlight_hub.model import ApiKey, BeatRow, Device, HistoryRow, InstallId, Tombstone
+from firstlight_hub.model import ApiKey, InstallId, Tombstone
 from firstlight_hub.store import Store
 from firstlight_hub.store.sqlite import SqliteStore, migrations
-
-STORES: dict[str, Callable[[Path], Store]] = {"sqlite": lambda folder: SqliteStore(folder / "hub.sqlite3")}
-FACTS = Facts("cam", "Linux", "6.1", None, "x86_64", None, Hardware(total_memory_mb=1024))
-
-
-@pytest.fixture(params=sorted(STORES))
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """A fresh store of each kind."""
-    found = STORES[request.param](tmp_path)
-    yield found
-    found.close()
-
-
-def device(name: str, workspace: str = "demo", tags: tuple[str, ...] = ("a", "b")) -> Device:
-    """A device that was just created."""
-    return Device(0, workspace, name, f"The {name}", "ai1", "flow", tags, True, 1234)
-
-
-def add(store: Store, *devices: Device) -> list[Device]:
-    """Stores devices and reads them back."""
-    with store.writing() as transaction:
-        for one in devices:
-            transaction.add_device(one)
-    with store.reading() as view:
-        return [found for one in devices if (found := view.device(one.id))]
-
-
-def beat(
-    number: int, received_at_ms: int, *sequences: int, facts: Facts | None = None, key: bytes = b"k" * 32
-) -> BeatRow:
-    """A beat with those history rows; all but the first are late."""
-    rows = [HistoryRow("b" * 32, n, 1.5, 2.5, 0.5, None, None, 40.0, n != sequences[0], None) for n in sequences]
-    return BeatRow(number, key, received_at_ms, -5, "0.1.0", facts, "f" * 16, tuple(rows))
-
-
-def bound(store: Store, name: str = "cam", key: bytes = b"k" * 32) -> int:
-    """Stores a device with a key -> its number."""
-    (found,) = add(store, device(name))
-    with store.writing() as transaction:
-        transaction.bind(name, "sha256:x", key, None)
-    return found.number
+from tests.hub.stores import FACTS, STORES, add, beat, bound, device
 
 
 def test_device_comes_back_as_it_went_in(store: Store) -> None:
@@ -100,7 +58,7 @@ def test_transactions_follow_each_other(store: Store) -> None:
                 found = transaction.device("cam")
                 assert found is not None
                 count = int(found.key_fingerprint or "0") + 1
-                transaction.bind("cam", str(count), b"k", None)
+                transaction.put_device(found._replace(key_fingerprint=str(count)))
 
     threads = [threading.Thread(target=count_up) for _ in range(4)]
     for thread in threads:
@@ -113,17 +71,34 @@ def test_transactions_follow_each_other(store: Store) -> None:
         assert found.key_fingerprint == "80"
 
 
-def test_bind_gives_key_and_facts(store: Store) -> None:
-    """A bound device is found by its key; facts come back equal."""
-    add(store, device("cam"))
+def test_put_device_replaces_the_record(store: Store) -> None:
+    """Every field comes back as it was put, and the device is found by its present key only."""
+    (before,) = add(store, device("cam")._replace(key_hash=b"key"))
+    after = before._replace(
+        name="New",
+        key_fingerprint="sha256:y",
+        key_hash=b"key2",
+        key_generation=7,
+        facts=FACTS,
+        facts_hash="0" * 16,
+        transport="websocket",
+        credential="certificate",
+        candidate_fingerprint="sha256:z",
+        candidate_hash=b"key3",
+        candidate_generation=8,
+        rotate_asked_at_ms=1,
+        revoked_at_ms=2,
+        boot_id="b" * 32,
+        clone_at_ms=3,
+        gone_at_ms=4,
+    )
     with store.writing() as transaction:
-        transaction.bind("cam", "sha256:x", b"key", (FACTS, "0" * 16))
-        transaction.bind("cam", "sha256:y", b"key2", None)
+        transaction.put_device(after)
+        transaction.put_device(after._replace(number=before.number + 1, name="of nobody"))
     with store.reading() as view:
-        found = view.device_by_key(b"key2")
+        assert view.device_by_key(b"key2") == after
         assert view.device_by_key(b"key") is None
-    assert found is not None
-    assert (found.key_fingerprint, found.facts, found.facts_hash) == ("sha256:y", FACTS, "0" * 16)
+        assert view.device_by_key(b"key3") is None
 
 
 def test_pages_hold_one_workspace_in_order(store: Store) -> None:
@@ -292,12 +267,34 @@ def test_database_that_cannot_be_opened_is_a_named_error(tmp_path: Path) -> None
     store.close()
 
 
-def test_generation_comes_back_with_the_key(store: Store) -> None:
-    """Zero before there was a key, then what was bound."""
-    (before,) = add(store, device("cam"))
-    with store.writing() as transaction:
-        transaction.bind("cam", "sha256:x", b"key", None, 7)
-        after = transaction.device("cam")
-    assert before.key_generation == 0
-    assert after is not None
-    assert after.key_generation == 7
+def test_generation_is_zero_before_there_was_a_key(store: Store) -> None:
+    """A fresh record has neither key, candidate nor generation."""
+    (fresh,) = add(store, device("cam"))
+    assert (fresh.key_generation, fresh.candidate_generation, fresh.key_hash) == (0, 0, None)
+
+
+def test_every_device_comes_in_pages_over_all_workspaces(store: Store) -> None:
+    """every_device() answers by number, from a place on, at most so many."""
+    add(store, *(device(f"d{n}", "demo" if n % 2 else "other") for n in range(5)))
+    with store.reading() as view:
+        first = view.every_device(0, 3)
+        rest = view.every_device(first[-1].number, 3)
+    assert [one.id for one in (*first, *rest)] == ["d0", "d1", "d2", "d3", "d4"]
+
+
+def test_database_of_the_first_version_is_carried_over(tmp_path: Path) -> None:
+    """A device that was registered before knows its kind afterwards; one that was not has none yet."""
+    path = tmp_path / "hub.sqlite3"
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(migrations()[0][1])
+        for name, key in (("cam", b"k"), ("door", None)):
+            insert = """INSERT INTO device (id, workspace, name, tags, offline_mode, created_at_ms, key_hash)
+                VALUES (?, 'demo', '', '[]', 0, 1, ?)"""
+            old.execute(insert, (name, key))
+        old.execute("PRAGMA user_version = 1")
+        old.commit()
+    store = SqliteStore(path)
+    with store.reading() as view:
+        found = [view.device(name) for name in ("cam", "door")]
+    store.close()
+    assert [one and (one.transport, one.credential) for one in found] == [("http", "secret"), (None, None)]

@@ -48,7 +48,8 @@ def dependencies(folder: Path, *, tag: str = "py3-none-any") -> list[Path]:
     """Wheels of the agent's direct dependencies, hollow but for a module each."""
     folder.mkdir()
     lines = importlib.metadata.requires("firstlight") or []
-    names = {line.partition("<")[0].partition(">")[0] for line in lines if "extra" not in line} - {"httpx"}
+    required = {line.partition("<")[0].partition(">")[0] for line in lines if "extra" not in line} - {"httpx"}
+    names = {name.replace("-", "_") for name in required}  # as wheels are called
     made = [wheel(folder, f"{name}-99.0-{tag}", {f"{name}/__init__.py": "X = {'a', 'b', 'c'}\n"}) for name in names]
     return [*made, wheel(folder, "httpx-0.28", {"httpx/__init__.py": ""}, ("certifi", 'h2; extra == "http2"'))]
 

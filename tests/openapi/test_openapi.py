@@ -71,6 +71,9 @@ class Site:
         operator, box = self.hub.key.reveal(), Box()
         registered = self.call("POST", f"/devices/v2/{self.install_id('beating')}/redeem", box.redeem_body())
         beating, device_key = {"workspace": "demo", "deviceId": registered["deviceId"]}, registered["key"]
+        renewer = Box()
+        renewed = self.call("POST", f"/devices/v2/{self.install_id('renewing')}/redeem", renewer.redeem_body())
+        renewing = {"workspace": "demo", "deviceId": renewed["deviceId"]}
         revoked = self.device("revoked")
         issued = self.call("GET", f"/demo/devices/v2/{revoked['deviceId']}/install-ids", key=operator)
         bundles = (self.hub.folder / "bundles").glob("firstlight-*.tar.gz")
@@ -89,6 +92,9 @@ class Site:
             f"DELETE {DEVICE}": Real(self.device("removed"), None, operator),
             f"GET {DEVICE}/install-ids": Real(self.device("listed"), None, operator),
             f"POST {DEVICE}/install-ids": Real(self.device("reissued"), None, operator),
+            f"POST {DEVICE}/credential": Real(renewing, renewer.renewal_body(renewing["deviceId"], Box())),
+            f"DELETE {DEVICE}/credential": Real(self.device("ended"), None, operator),
+            f"POST {DEVICE}/rotate": Real(self.device("rotated"), None, operator),
             f"DELETE {DEVICE}/install-ids/{{handle}}": Real(
                 {**revoked, "handle": issued["data"][0]["handle"]}, None, operator
             ),

@@ -65,6 +65,7 @@ def build_app(parts: Parts, write_beats: Write) -> FastAPI:
     heartbeat = HeartbeatEndpoint(parts.beats, commits)
     app = HubApp(heartbeat, living)
     app.state.parts = parts
+    app.state.commits = commits
     beat = Route(ROUTE, heartbeat, methods=["POST"])  # for the other methods: 405, as everywhere
     app.router.routes.insert(0, beat)
     app.include_router(box.router)

@@ -1,22 +1,26 @@
-"""The device half: the install script, the agent's bundles, redeem and take-back. docs/protocol.md has every field."""
+"""The device half: install script, bundles, redeem, renewal and take-back. docs/protocol.md has every field."""
 
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, Response
 
 from firstlight import __version__
-from firstlight.core.model import Facts, Secret
+from firstlight.core.model import Secret
 from firstlight.wire.bounded import MAX_REDEEM_BYTES
 from firstlight.wire.health import encode_health
 from firstlight.wire.heartbeat import encode_beat_reply
-from firstlight.wire.redeem import RedeemAnswer, decode_redeem, decode_take_back, encode_redeem_answer
+from firstlight.wire.redeem import RedeemAnswer, RedeemRequest, decode_redeem, decode_take_back, encode_redeem_answer
+from firstlight.wire.renewal import RenewRequest, decode_renewal, statement
 from firstlight_hub.api.description import documented
 from firstlight_hub.api.parts import OurParts, Parts, get_parts
 from firstlight_hub.api.problems import is_json, read_bounded
+from firstlight_hub.client_certificate import DeviceCertificate, shown
 from firstlight_hub.ingest.http_ingest import bearer
 from firstlight_hub.installer import render_install_script
 from firstlight_hub.model import Refusal
-from firstlight_hub.tls import requested_fingerprint
+from firstlight_hub.service.issuing import HTTP, Registered
+from firstlight_hub.service.issuing import Request as Asked
+from firstlight_hub.tls import requested_fingerprint, signer
 
 SCRIPT = "text/x-shellscript"
 NO_STORE = {"Cache-Control": "no-store"}
@@ -66,25 +70,49 @@ async def redeem(installId: str, request: Request) -> Response:  # noqa: N803
     """Binds the installId to the key that signed the request: 201 the first time, 200 and the same for the same key."""
     parts = get_parts(request)
     await run_in_threadpool(parts.enrolling.check_issued, installId)  # nobody else gets us to read a body
-    request_body = decode_redeem(await _body(request))
-    return await run_in_threadpool(_redeem, parts, installId, request_body.csr_pem, request_body.facts)
+    return await run_in_threadpool(_redeem, parts, installId, decode_redeem(await _body(request)))
 
 
-def _redeem(parts: Parts, install_id: str, csr_pem: str, facts: Facts) -> Response:
-    redeemed = parts.enrolling.redeem(install_id, requested_fingerprint(csr_pem), facts)
-    reply = parts.beats.accepted(False)
+def _redeem(parts: Parts, install_id: str, body: RedeemRequest) -> Response:
+    asked = Asked(body.csr_pem, requested_fingerprint(body.csr_pem), body.transport, body.credential)
+    return _registration(parts, parts.enrolling.redeem(install_id, asked, body.facts))
+
+
+def _registration(parts: Parts, registered: Registered) -> Response:
+    reply, road = parts.beats.accepted(False), registered.road
     body = encode_redeem_answer(
         RedeemAnswer(
-            workspace=redeemed.workspace,
-            device_id=redeemed.device_id,
-            key=redeemed.key,
+            workspace=registered.workspace,
+            device_id=registered.device_id,
+            key=registered.grant.key,
             interval_s=reply.interval_s,
             endpoint=parts.site.url,
             ca_pem=parts.site.ca_pem,
             server_time_s=reply.server_time_s,
+            transport=HTTP if road.transport == HTTP else "mqtt",
+            certificate_pem=registered.grant.certificate_pem,
+            broker=road.broker,
         )
     )
-    return Response(body, 201 if redeemed.is_new else 200, NO_STORE, "application/json")
+    return Response(body, 201 if registered.is_new else 200, NO_STORE, "application/json")
+
+
+@router.post(
+    "/{workspace}/devices/v2/{deviceId}/credential",
+    **documented("Renew a credential", 200, "Registration", 400, 401, 404, 409, 410, 413, 415, body="Renewal"),
+)
+async def renew(workspace: str, deviceId: str, request: Request) -> Response:  # noqa: N803
+    """Answers the candidate: both credentials count until a beat over HTTP proves it. The present key signs for it."""
+    parts = get_parts(request)
+    await run_in_threadpool(parts.credentials.check_known, workspace, deviceId)  # before a body is read, as above
+    return await run_in_threadpool(_renew, parts, workspace, deviceId, decode_renewal(await _body(request)))
+
+
+def _renew(parts: Parts, workspace: str, device_id: str, body: RenewRequest) -> Response:
+    said = statement(workspace, device_id, body.attempt_id, body.csr_pem)
+    by = signer(body.current_key, body.signature, said)
+    asked = Asked(body.csr_pem, requested_fingerprint(body.csr_pem))
+    return _registration(parts, parts.credentials.renew(workspace, device_id, by, asked))
 
 
 @router.post(
@@ -95,14 +123,20 @@ def _redeem(parts: Parts, install_id: str, csr_pem: str, facts: Facts) -> Respon
 )
 async def take_back(workspace: str, deviceId: str, request: Request) -> Response:  # noqa: N803
     """Registers a device again that this hub registered once and then lost, if its setting take_back allows it."""
-    key = Secret(bearer(dict(request.scope["headers"])))
+    headers, parts = dict(request.scope["headers"]), get_parts(request)
+    proof = Secret(bearer(headers)) if b"authorization" in headers else shown(request.scope, workspace, deviceId)
     csr_pem, _ = decode_take_back(await _body(request))
-    parts = get_parts(request)
-    return await run_in_threadpool(_take_back, parts, workspace, deviceId, key, csr_pem)
+    return await run_in_threadpool(_take_back, parts, workspace, deviceId, proof, csr_pem)
 
 
-def _take_back(parts: Parts, workspace: str, device_id: str, key: Secret, csr_pem: str) -> Response:
-    parts.enrolling.take_back(workspace, device_id, key.reveal(), requested_fingerprint(csr_pem))
+def _take_back(
+    parts: Parts, workspace: str, device_id: str, proof: Secret | DeviceCertificate, csr_pem: str
+) -> Response:
+    requested = requested_fingerprint(csr_pem)
+    if isinstance(proof, Secret):
+        parts.enrolling.take_back(workspace, device_id, proof.reveal(), requested)
+    else:
+        parts.enrolling.take_back_certificate(workspace, proof.generation, proof.record(), requested)
     return Response(encode_beat_reply(parts.beats.accepted(True)), media_type="application/json")
 
 

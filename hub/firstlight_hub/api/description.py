@@ -4,6 +4,9 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.responses import Response
+
+from firstlight.wire.redeem import ASKED_TRANSPORTS, CREDENTIALS, TRANSPORTS
 
 # One sentence's worth of text: something visible in it, no control characters within. Checked by this very pattern.
 INSIDE = r"\x00-\x1f\x7f-\x9f\ud800-\udfff"
@@ -21,6 +24,13 @@ FACT: Schema = {
     "pattern": r"^[^\x00-\x09\x0b-\x1f\x7f]*$",
 }
 LABEL: Schema = {"type": "string", "minLength": 1, "maxLength": 64, "pattern": r"^[^\x00-\x1f\x7f]*$"}
+B64 = "[A-Za-z0-9+/]"
+BASE64: Schema = {
+    "type": "string",
+    "minLength": 4,
+    "maxLength": 1024,
+    "pattern": f"^({B64}{{4}})*({B64}{{4}}|{B64}{{3}}=|{B64}{{2}}==)$",
+}
 PEM: Schema = {
     "type": "string",
     "minLength": 1,
@@ -88,6 +98,8 @@ SCHEMAS: dict[str, Schema] = {
         tags={"type": ["array", "null"], "maxItems": 64, "items": _text(128, nullable=False)},
         offline_mode={"type": ["boolean", "null"]},
         sourceDeviceId=_text(64),
+        transport={"enum": [*ASKED_TRANSPORTS, None]},
+        credential={"enum": [*CREDENTIALS, None]},
     ),
     "Invitation": _object(
         ["deviceId", "installId", "installIdExpiresAt", "installCommand"],
@@ -107,6 +119,8 @@ SCHEMAS: dict[str, Schema] = {
         hardware={"anyOf": [ref("Hardware"), {"type": "null"}]},
         tags={"type": "array", "items": {"type": "string"}},
         created_at=INSTANT,
+        clone={"const": True, "description": "Two boxes beat as this device."},
+        last_will_at={**INSTANT, "description": "The broker lost the device then; only a hint."},
     ),
     "DeviceList": _object(["data"], data={"type": "array", "items": ref("Device")}, next_cursor=MAYBE_TEXT),
     "InstallIdList": _object(
@@ -148,9 +162,20 @@ SCHEMAS: dict[str, Schema] = {
         mono=MOMENT["mono"],
         wall=MOMENT["wall"],
         facts={"anyOf": [ref("Facts"), {"type": "null"}]},
+        transport={"enum": [*ASKED_TRANSPORTS, None]},
+        credential={"enum": [*CREDENTIALS, None]},
+    ),
+    "Renewal": _object(
+        ["attemptId", "csr", "currentKey", "signature", "agent", "bootId"],
+        attemptId=HEX32,
+        csr=PEM,
+        currentKey={**BASE64, "description": "The present SubjectPublicKeyInfo, DER."},
+        signature={**BASE64, "description": "ECDSA with SHA-256, as docs/protocol.md says."},
+        agent=LABEL,
+        bootId=HEX32,
     ),
     "Registration": _object(
-        ["workspace", "deviceId", "key", "intervalS", "endpoint", "serverTime"],
+        ["workspace", "deviceId", "intervalS", "endpoint", "serverTime", "transport", "credential"],
         workspace={"type": "string"},
         deviceId={"type": "string"},
         key={"type": "string"},
@@ -158,6 +183,10 @@ SCHEMAS: dict[str, Schema] = {
         endpoint={"type": "string"},
         caPem={"type": "string"},
         serverTime={"type": "number"},
+        transport={"enum": list(TRANSPORTS)},
+        credential={"enum": list(CREDENTIALS)},
+        certificatePem={"type": "string"},
+        broker={"type": "string"},
     ),
     "TakeBack": _object(["csr", "agent"], csr=PEM, agent=LABEL),
     "Beat": _object(
@@ -166,6 +195,7 @@ SCHEMAS: dict[str, Schema] = {
         agent=LABEL,
         factsHash={"type": "string", "pattern": "^[0-9a-f]{16}$"},
         facts={"anyOf": [ref("Facts"), {"type": "null"}]},
+        ask={"type": "boolean"},
         missed={
             "type": ["array", "null"],
             "maxItems": 32,
@@ -177,18 +207,22 @@ SCHEMAS: dict[str, Schema] = {
         serverTime={"type": "number"},
         intervalS={"type": "integer", "minimum": 1},
         factsWanted={"type": "boolean"},
+        rotate={"type": "boolean"},
+        clone={"type": "boolean"},
+        move={"type": "string"},
     ),
 }
 
 MEANING = {
     200: "Done.",
     201: "Created.",
+    202: "Noted; it is done when the device hears of it.",
     204: "Done; there is nothing to say.",
     400: "The request cannot be understood.",
     401: "The key is missing or wrong.",
     403: "The key may not do this, or the workspace lacks a feature.",
     404: "There is no such thing here.",
-    409: "Another key has it.",
+    409: "Another key or box has it, or this hub cannot do what is asked.",
     410: "It is over: expired, revoked or removed.",
     413: "The request is too large.",
     415: "The body is not application/json.",
@@ -222,6 +256,7 @@ def documented(summary: str, status: int, answer: str, *others: int, body: str =
         "responses": responses,
         "openapi_extra": extra,
         "response_model": None,
+        **({} if answer else {"response_class": Response}),  # else FastAPI says that there is JSON
     }
 
 

@@ -1,4 +1,4 @@
-"""The Roboflow-style devices API: create, list, get; and our own additions: remove, installIds."""
+"""The Roboflow-style devices API: create, list, get; and our own additions: remove, installIds, credentials."""
 
 import json
 import re
@@ -10,11 +10,12 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from firstlight.core.model import Facts
 from firstlight.wire.bounded import WireError, decode_object
+from firstlight.wire.redeem import ASKED_TRANSPORTS, CREDENTIALS
 from firstlight_hub.api.description import TEXT, documented
 from firstlight_hub.api.parts import OurParts, Parts, WhoCalls
 from firstlight_hub.api.problems import is_json, read_bounded
 from firstlight_hub.install_command import install_command
-from firstlight_hub.model import READ, UPDATE, Device, InstallId, Invited, Refusal, iso, status
+from firstlight_hub.model import READ, UPDATE, Device, InstallId, Invited, Refusal, is_clone, iso, status
 from firstlight_hub.service.access import demand
 from firstlight_hub.service.devices import NewDevice
 
@@ -39,9 +40,15 @@ async def _body(request: Request, caller: WhoCalls) -> dict[str, object]:
 
 
 def record(device: Device, now_ms: int, window_s: int) -> dict[str, object]:
-    """A device as seed 001 shows it. What comes from monitoring is null until the first beat."""
+    """A device as seed 001 shows it. What comes from monitoring is null until the first beat.
+
+    Ours stand beside it only where there is something to say: ``clone``, and ``last_will_at`` after the last beat.
+    """
     has_beaten = device.last_heartbeat_at_ms is not None
     facts = device.facts if has_beaten and device.facts else NOTHING_KNOWN
+    ours: dict[str, object] = {"clone": True} if is_clone(device.clone_at_ms, now_ms) else {}
+    if device.gone_at_ms is not None and device.gone_at_ms >= (device.last_heartbeat_at_ms or 0):
+        ours["last_will_at"] = iso(device.gone_at_ms)
     return {
         "id": device.id,
         "name": device.name,
@@ -57,6 +64,7 @@ def record(device: Device, now_ms: int, window_s: int) -> dict[str, object]:
         "hardware": facts.hardware._asdict() if has_beaten else None,
         "tags": device.tags,
         "created_at": iso(device.created_at_ms),
+        **ours,
     }
 
 
@@ -90,6 +98,13 @@ def _checked(name: str, value: object, limit: int) -> str:
     return value.strip()
 
 
+def _one_of(body: dict[str, object], name: str, known: tuple[str, ...]) -> str | None:
+    value = body.get(name)
+    if value is not None and value not in known:
+        raise Refusal("bad_request", f"{name} is none of {', '.join(known)}.")
+    return None if value is None else str(value)
+
+
 def read_new_device(body: dict[str, object]) -> NewDevice:
     """The body of a create request -> what is asked for. Raises Refusal ``bad_request``, which names the field."""
     name = _text(body, "device_name", 256)
@@ -107,6 +122,8 @@ def read_new_device(body: dict[str, object]) -> NewDevice:
         tags=None if tags is None else tuple(dict.fromkeys(_checked("a tag", tag, 128) for tag in tags)),
         offline_mode=offline_mode,
         source_device_id=_text(body, "sourceDeviceId", 64),
+        transport=_one_of(body, "transport", ASKED_TRANSPORTS),
+        credential=_one_of(body, "credential", CREDENTIALS),
     )
 
 
@@ -176,6 +193,24 @@ def remove_device(workspace: str, deviceId: str, caller: WhoCalls, parts: OurPar
     """Removes a device for good: its keys and installIds end, and its box is told so. Scope: device:update."""
     demand(caller, workspace, UPDATE)
     parts.devices.remove(workspace, deviceId)
+    return Response(status_code=204)
+
+
+@router.post("/{workspace}/devices/v2/{deviceId}/rotate", **documented("Rotate a credential", 202, "", 401, 403, 404))
+def rotate(workspace: str, deviceId: str, caller: WhoCalls, parts: OurParts) -> Response:  # noqa: N803
+    """Has the device replace its credential, as soon as it hears of it. Scope: device:update."""
+    demand(caller, workspace, UPDATE)
+    parts.credentials.ask_to_rotate(workspace, deviceId)
+    return Response(status_code=202)
+
+
+@router.delete(
+    "/{workspace}/devices/v2/{deviceId}/credential", **documented("Revoke a credential", 204, "", 401, 403, 404)
+)
+def revoke_credential(workspace: str, deviceId: str, caller: WhoCalls, parts: OurParts) -> Response:  # noqa: N803
+    """Ends the device's credential and installIds at once; it can be invited again. Scope: device:update."""
+    demand(caller, workspace, UPDATE)
+    parts.credentials.revoke(workspace, deviceId)
     return Response(status_code=204)
 
 

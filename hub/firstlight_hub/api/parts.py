@@ -1,5 +1,7 @@
 """What the routes work with, put together once by ``app.build_app``."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Request
@@ -10,6 +12,7 @@ from firstlight_hub.model import Caller
 from firstlight_hub.service import Clock
 from firstlight_hub.service.access import Access
 from firstlight_hub.service.beats import Beats
+from firstlight_hub.service.credentials import Credentials
 from firstlight_hub.service.devices import Devices
 from firstlight_hub.service.enrolling import Enrolling
 from firstlight_hub.shelf import Shelf
@@ -23,12 +26,15 @@ class Site(NamedTuple):
         pin: ``sha256//`` + base64 of the server's key, or None where a public certificate stands before the hub.
         ca_pem: the hub's own CA, or "" where the system's store is to be trusted.
         bundles: where the agent's bundles are.
+        brokers: addresses for beats over MQTT, by kind of credential: ``secret``, ``certificate``, ``secretWebsocket``,
+            ``certificateWebsocket``; empty on a hub without MQTT.
     """
 
     url: str
     pin: str | None
     ca_pem: str
     bundles: Shelf
+    brokers: Mapping[str, str] = MappingProxyType({})
 
 
 class Parts(NamedTuple):
@@ -38,6 +44,7 @@ class Parts(NamedTuple):
         devices: management.
         access: keys and callers.
         enrolling: redeem and take-back.
+        credentials: what becomes of a credential after that.
         beats: recording beats.
         site: how boxes reach this hub.
         now_ms: the hub's clock.
@@ -47,6 +54,7 @@ class Parts(NamedTuple):
     devices: Devices
     access: Access
     enrolling: Enrolling
+    credentials: Credentials
     beats: Beats
     site: Site
     now_ms: Clock

@@ -51,6 +51,30 @@ def _key_revoke(arguments: argparse.Namespace) -> None:
     revoke(arguments)
 
 
+def _ca_new(arguments: argparse.Namespace) -> None:
+    from firstlight_hub.cli.ca import new
+
+    new(arguments)
+
+
+def _ca_switch(arguments: argparse.Namespace) -> None:
+    from firstlight_hub.cli.ca import switch
+
+    switch(arguments)
+
+
+def _ca_list(arguments: argparse.Namespace) -> None:
+    from firstlight_hub.cli.ca import show
+
+    show(arguments)
+
+
+def _move(arguments: argparse.Namespace) -> None:
+    from firstlight_hub.cli.move import move
+
+    move(arguments)
+
+
 def _backup(arguments: argparse.Namespace) -> None:
     from firstlight_hub.folder import HubFolder
 
@@ -88,6 +112,9 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plain-http-on-loopback", action="store_true", help="Speak plain HTTP, on 127.0.0.1 only.")
     parser.add_argument("--ready-fd", type=int, metavar="N", help="Write hub.json to this descriptor once listening.")
     parser.add_argument("--public-url", metavar="URL", help="Instead of the setting public_url.")
+    parser.add_argument(
+        "--mqtt", action="store_true", help='Start mosquitto too, as the setting mqtt = "mosquitto" does.'
+    )
 
 
 def _key_verbs(group: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -106,6 +133,32 @@ def _key_verbs(group: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser.add_argument("handle", help="The key's handle, from the list.")
 
 
+def _ca_verbs(group: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    help = "Renews the hub's CA before it ends, without losing a box."
+    verbs = group.add_parser("ca", help=help, description=help).add_subparsers(required=True, metavar="VERB")
+    _verb(verbs, "new", _ca_new, "Makes a successor of the hub's CA; a serving hub tells its boxes of it.")
+    _verb(verbs, "switch", _ca_switch, "Makes the successor the present CA; the one before it still counts.")
+    _verb(verbs, "list", _ca_list, "Lists the hub's CAs with their dates.")
+
+
+def _move_arguments(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--to", metavar="URL", help="Where the hub is from now on: https://HOST:PORT.")
+    what.add_argument("--cancel", action="store_true", help="Tell the boxes no more.")
+    trust = parser.add_mutually_exclusive_group()
+    trust.add_argument(
+        "--ca", type=Path, metavar="FILE", help="What to trust there, PEM; without it this hub's own CA goes along."
+    )
+    trust.add_argument("--system-trust", action="store_true", help="Trust what the box's system trusts.")
+    parser.add_argument(
+        "--broker",
+        action="append",
+        default=[],
+        metavar="KIND=URL",
+        help="An MQTT broker there; KIND is secret, certificate, secretWebsocket or certificateWebsocket.",
+    )
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line; parsing raises UsageError ``usage``."""
     top: argparse.ArgumentParser = Parser(prog="firstlight-hub", description="A small platform for Firstlight devices.")
@@ -114,6 +167,8 @@ def parser() -> argparse.ArgumentParser:
     _init_arguments(_verb(group, "init", _init, "Makes a new hub in a folder: CA, certificate, database, first key."))
     _serve_arguments(_verb(group, "serve", _serve, "Serves the hub until it is told to stop."))
     _key_verbs(group)
+    _ca_verbs(group)
+    _move_arguments(_verb(group, "move", _move, "Tells the boxes, signed, that the hub has another address."))
     backup = _verb(group, "backup", _backup, "Copies the whole hub into a new folder or .tar file, while it serves.")
     backup.add_argument("dest", type=Path, metavar="DEST", help="A new folder, or a new file that ends in .tar.")
     return top

@@ -26,14 +26,21 @@ from firstlight_hub.access_log import AccessLog
 from firstlight_hub.api.app import build_app
 from firstlight_hub.api.parts import Parts, Site
 from firstlight_hub.bundle import ensure_bundles
+from firstlight_hub.cli.broker import Broker, addresses, make_broker
+from firstlight_hub.client_certificate import FromProxies, accept_devices
 from firstlight_hub.connection import HubProtocol, raise_file_limit
 from firstlight_hub.folder import HubFolder
+from firstlight_hub.issuer import Issuer
+from firstlight_hub.moves import Moves
 from firstlight_hub.notify import notify, watchdog_s
-from firstlight_hub.renewal import RENEWED, clock_warning, keep_certificate_fresh
+from firstlight_hub.renewal import RENEWED, clock_warning, ending_warning, keep_certificate_fresh
 from firstlight_hub.service.access import Access
 from firstlight_hub.service.beats import Beats
+from firstlight_hub.service.credentials import Credentials
 from firstlight_hub.service.devices import Devices
 from firstlight_hub.service.enrolling import Enrolling
+from firstlight_hub.service.issuing import Issuing
+from firstlight_hub.service.secrets import BrokerSecrets
 from firstlight_hub.settings import Settings
 from firstlight_hub.store.sqlite import SqliteStore
 
@@ -57,25 +64,37 @@ def _serve(folder: HubFolder, settings: Settings, arguments: argparse.Namespace)
     listening = _listen(settings.listen, settings.port, is_plain)
     raise_file_limit()
     store = folder.store()
+    broker = Broker()
     try:
         store.warm(WARM)
         site = _site(folder, settings, arguments.plain_http_on_loopback, listening)
-        hosts = () if is_plain else (*settings.hosts, parse_endpoint(site.url).host.strip("[]"))
-        if warning := clock_warning(site.ca_pem, datetime.now(timezone.utc)):
-            print(f"Warning: {warning}", file=sys.stderr, flush=True)
+        hosts = _certified(settings, site, is_plain)
+        now = datetime.now(timezone.utc)
+        for warning in (clock_warning(site.ca_pem, now), ending_warning(folder.authorities(), now)):
+            if warning:
+                print(f"Warning: {warning}", file=sys.stderr, flush=True)
         if hosts and folder.renew_certificate(hosts, datetime.now(timezone.utc)):
             print(RENEWED, flush=True)
-        app = build_app(_parts(store, settings, folder.secret(), site), store.write_beats)
-        answering = AccessLog(app, lambda line: print(line, flush=True)) if settings.access_log else app
+        parts, broker = _parts(store, settings, folder, site)
+        app = build_app(parts, store.write_beats)
+        app.router.routes[:0] = broker.routes
+        checked = FromProxies(app, folder.authorities, settings.trusted_proxies, settings.client_certificate_header)
+        answering = AccessLog(checked, lambda line: print(line, flush=True)) if settings.access_log else checked
         how = "plain HTTP, behind a proxy" if settings.behind_proxy else "plain HTTP" if is_plain else "HTTPS"
         announce = _announcer(folder, site, listening, how, arguments.ready_fd)
         config = _config(answering, settings, None if is_plain else folder)
-        server = _Server(config, announce, partial(keep_certificate_fresh, folder, hosts))
+        config.load()
+        if config.ssl is not None:
+            accept_devices(config.ssl, folder.authorities())
+        broker.start()
+        attend = partial(broker.attend, parts.beats, app.state.commits)
+        server = _Server(config, announce, partial(keep_certificate_fresh, folder, hosts), broker, attend)
         # uvicorn ends on these and then raises them again: a stop that was asked for is not a failure.
         for asked in (signal.SIGTERM, signal.SIGINT):
             signal.signal(asked, lambda *_: setattr(server, "should_exit", True))
         server.run(sockets=[listening])
     finally:
+        broker.stop()
         store.close()
         (folder.path / "hub.json").unlink(missing_ok=True)
 
@@ -89,7 +108,7 @@ def _with_arguments(settings: Settings, arguments: argparse.Namespace) -> Settin
         wanted = "127.0.0.1"  # nobody chose the default: without TLS it can only mean this machine itself
     listen = arguments.host or wanted
     port = settings.port if arguments.port is None else arguments.port
-    return settings._replace(listen=listen, port=port)
+    return settings._replace(listen=listen, port=port, mqtt="mosquitto" if arguments.mqtt else settings.mqtt)
 
 
 def _listen(host: str, port: int, is_plain: bool) -> socket.socket:
@@ -124,31 +143,52 @@ def _site(folder: HubFolder, settings: Settings, plain_on_loopback: bool, listen
     except OSError as error:
         raise StateError("state_unwritable", f"{folder.bundles} cannot be written: {error.strerror}.") from None
     has_own_tls = not (settings.behind_proxy or plain_on_loopback)
+    brokers = addresses(settings)
     return Site(
         url=url,
         pin=folder.pin() if has_own_tls else None,
-        ca_pem=folder.ca_pem() if has_own_tls else "",
+        # The broker speaks TLS also where plain HTTP is spoken on the loopback.
+        ca_pem=folder.ca_pem() if has_own_tls or (brokers and plain_on_loopback) else "",
         bundles=bundles,
+        brokers=brokers,
     )
+
+
+def _certified(settings: Settings, site: Site, is_plain: bool) -> tuple[str, ...]:
+    """What the server's certificate must cover: the hub's names and the broker's; nothing where nobody shows it."""
+    if is_plain and not site.brokers:
+        return ()
+    of_broker = (settings.mqtt_host,) if settings.mqtt_host else ()
+    return (*settings.hosts, parse_endpoint(site.url).host.strip("[]"), *of_broker)
 
 
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _parts(store: SqliteStore, settings: Settings, master_secret: bytes, site: Site) -> Parts:
+def _parts(store: SqliteStore, settings: Settings, folder: HubFolder, site: Site) -> tuple[Parts, Broker]:
     def clock() -> int:
         return time.time_ns() // 1_000_000
 
-    return Parts(
-        devices=Devices(store, clock, settings.workspaces, settings.install_id_ttl_s),
+    shows_certificates = site.pin is not None or settings.trusted_proxies
+    signer = Issuer(folder.authorities, settings.certificate_days) if shows_certificates else None
+    issuing = Issuing(clock, folder.secret(), signer, site.brokers, settings.transport, settings.credential)
+    broker = make_broker(settings, folder, BrokerSecrets(store, clock, issuing), store)
+    link = broker.link
+    moves = Moves(folder, site.url) if site.ca_pem else None  # without a CA of ours no box could believe a move
+    told = (lambda beat: moves.text()) if moves else (lambda beat: "")
+    beats = Beats(store, clock, settings.heartbeat_interval_s, settings.history_days, link, told)
+    parts = Parts(
+        devices=Devices(store, clock, settings.workspaces, settings.install_id_ttl_s, broker=link),
         access=Access(store, clock, settings.workspaces),
-        enrolling=Enrolling(store, clock, master_secret, settings.take_back),
-        beats=Beats(store, clock, settings.heartbeat_interval_s, settings.history_days),
+        enrolling=Enrolling(store, clock, issuing, settings.take_back, link),
+        credentials=Credentials(store, clock, issuing, beats, link),
+        beats=beats,
         site=site,
         now_ms=clock,
         window_s=settings.online_window_s,
     )
+    return parts, broker
 
 
 def _config(app: Any, settings: Settings, tls_from: HubFolder | None) -> uvicorn.Config:
@@ -192,27 +232,44 @@ def _announcer(
 class _Server(uvicorn.Server):
     """uvicorn, which says when it listens and keeps systemd's watchdog quiet."""
 
-    def __init__(self, config: uvicorn.Config, announce: Callable[[], None], keep_fresh: KeepFresh) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        announce: Callable[[], None],
+        keep_fresh: KeepFresh,
+        broker: Broker,
+        attend: Callable[[], Coroutine[Any, Any, None]],
+    ) -> None:
         super().__init__(config)
         self._keep_fresh = keep_fresh
         self._announce = announce
+        self._broker = broker
+        self._attend = attend
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listens, then tells."""
         await super().startup(sockets)
         if self.should_exit:
             return
+        await self._attend()
         self._announce()
-        if self.config.ssl is not None:
-            self._renewing = asyncio.create_task(self._keep_fresh(self.config.ssl, partial(print, flush=True)))
+        if self.config.ssl is not None or self._broker.shows_certificate:
+            context = self.config.ssl or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tasks.append(asyncio.create_task(self._keep_fresh(context, self._renewed)))
         if span_s := watchdog_s():
-            self._feeding = asyncio.create_task(_feed(span_s / 3))
+            self._tasks.append(asyncio.create_task(_feed(span_s / 3)))
+
+    def _renewed(self, line: str) -> None:
+        print(line, flush=True)
+        self._tasks.append(asyncio.create_task(asyncio.to_thread(self._broker.refresh)))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stops."""
         notify("STOPPING=1")
-        if self.config.ssl is not None:
-            self._renewing.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await self._broker.leave()
         cutting = asyncio.create_task(self._cut_idle())
         await super().shutdown(sockets)
         cutting.cancel()

@@ -14,6 +14,7 @@ from firstlight.errors import FirstlightError
 from firstlight.wire.bounded import MAX_BEAT_BYTES, WireError
 from firstlight.wire.heartbeat import decode_beat, encode_beat_reply
 from firstlight_hub.api.problems import FAULT, Receive, answer, is_json, problem_response, read_bounded
+from firstlight_hub.client_certificate import shown
 from firstlight_hub.ingest.group_commit import GroupCommit
 from firstlight_hub.model import Refusal, digest
 from firstlight_hub.service.beats import Beater, Beats
@@ -72,7 +73,7 @@ class HeartbeatEndpoint:
         headers = dict(scope["headers"])
         parameters = scope["path_params"]
         path = (parameters["workspace"], parameters["device_id"])
-        key_hash = digest(bearer(headers))
+        key_hash = digest(bearer(headers)) if b"authorization" in headers else shown(scope, *path).key_hash
         beater = self._beats.known(*path, key_hash)
         if beater is None:
             beater = await run_in_threadpool(self._beats.look_up, *path, key_hash)

@@ -2,82 +2,133 @@
 
 from __future__ import annotations
 
-from firstlight.core.model import IDENTIFIER, Beat, Metrics, Moment
+from collections.abc import Callable
+
+from firstlight.core.model import Beat, Metrics, Moment
 from firstlight.wire.heartbeat import BeatReply
-from firstlight_hub.model import BeatRow, HistoryRow, Refusal
+from firstlight_hub.model import BeatRow, Device, HistoryRow, is_clone
 from firstlight_hub.service import Clock
-from firstlight_hub.service.enrolling import removed
+from firstlight_hub.service.binding import known_device, promote
+from firstlight_hub.service.broker import BrokerLink, NoBroker
+from firstlight_hub.service.clones import Boots
 from firstlight_hub.store import Store
 
+MQTT = "mqtt"
 MAX_KNOWN = 200_000
 DAY_MS = 86_400_000
 
 
 class Beater:
-    """A device whose key was right when it was looked up. Only a hint: the transaction that writes checks again."""
+    """A device whose credential was right when it was looked up; a hint: the transaction that writes looks again."""
 
-    __slots__ = ("device_id", "facts_hash", "key_hash", "number", "workspace")
+    __slots__ = ("boots", "device_id", "facts_hash", "key_hash", "number", "rotate", "workspace")
 
-    def __init__(self, workspace: str, device_id: str, key_hash: bytes, number: int, facts_hash: str | None) -> None:
-        self.workspace = workspace
-        self.device_id = device_id
-        self.key_hash = key_hash
-        self.number = number
-        self.facts_hash = facts_hash
+    def __init__(self, device: Device, boots: Boots) -> None:
+        self.workspace = device.workspace
+        self.device_id = device.id
+        self.key_hash = device.key_hash or b""
+        self.number = device.number
+        self.facts_hash = device.facts_hash
+        self.rotate = device.rotate_asked_at_ms is not None
+        self.boots = boots
 
 
 class Beats:
     """Recording beats.
 
     Args:
-        store: where they go; asked only for keys that are not known yet.
+        store: where they go; asked only for devices that are not known yet.
         clock: the hub's.
         interval_s: seconds between beats, told to each device.
         history_days: how long single beats are kept.
+        broker: told when a device's candidate takes the place of its credential.
+        move_for: where the hub is to be found from now on, for the answer to this beat; "" = nothing new.
     """
 
-    def __init__(self, store: Store, clock: Clock, interval_s: int, history_days: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        interval_s: int,
+        history_days: int,
+        broker: BrokerLink | None = None,
+        move_for: Callable[[Beat], str] = lambda beat: "",
+    ) -> None:
         self._store = store
         self._clock = clock
         self._interval_s = interval_s
         self._history_ms = history_days * DAY_MS
-        self._known: dict[bytes, Beater] = {}
+        self._broker = broker or NoBroker()
+        self._move_for = move_for
+        self._known: dict[str, Beater] = {}
+        self._forgotten = 0
 
-    def known(self, workspace: str, device_id: str, key_hash: bytes) -> Beater | None:
-        """The device of a key that beat before, without asking the store."""
-        beater = self._known.get(key_hash)
-        if beater is not None and beater.device_id == device_id and beater.workspace == workspace:
+    def known(self, workspace: str, device_id: str, key_hash: bytes | None = None) -> Beater | None:
+        """A device that beat before, without asking the store; ``key_hash`` None where a broker has checked it."""
+        beater = self._known.get(device_id)
+        if beater is not None and beater.workspace == workspace and key_hash in (None, beater.key_hash):
             return beater
         return None
 
     def look_up(self, workspace: str, device_id: str, key_hash: bytes) -> Beater:
-        """Asks the store whose key this is.
+        """Asks the store whose credential this is; a candidate that is shown here becomes the device's credential.
 
         Raises:
-            Refusal: ``key_invalid``, ``device_removed`` or ``device_unknown``.
+            Refusal: ``key_invalid``, ``credential_revoked``, ``device_removed`` or ``device_unknown``.
         """
-        self._known.pop(key_hash, None)
-        if not IDENTIFIER.match(device_id):
-            raise Refusal("device_unknown", "There is no such device in this workspace.")
+        forgotten = self._forgotten
         with self._store.reading() as view:
-            device, tombstone = view.device(device_id), view.tombstone(device_id)
-        if tombstone is not None and tombstone.workspace == workspace:
-            if tombstone.key_hash != key_hash:
-                raise Refusal("key_invalid", "The key is not this device's.")
-            raise removed(tombstone, tombstone.key_fingerprint or "")
-        if device is None or device.workspace != workspace:
-            raise Refusal("device_unknown", "There is no such device in this workspace.")
+            device = known_device(view, workspace, device_id, key_hash)
         if device.key_hash != key_hash:
-            raise Refusal("key_invalid", "The key is not this device's.")
-        if len(self._known) >= MAX_KNOWN:
-            self._known.clear()
-        beater = Beater(workspace, device_id, key_hash, device.number, device.facts_hash)
-        self._known[key_hash] = beater
+            device = self._promote(workspace, device_id, key_hash)
+        return self._keep(device, forgotten)
+
+    def for_broker(self, workspace: str, device_id: str) -> Beater:
+        """Asks the store for a device that a broker let in. Raises Refusal as ``look_up``."""
+        forgotten = self._forgotten
+        with self._store.reading() as view:
+            device = known_device(view, workspace, device_id)
+        if device.transport is None:  # it was taken back, and only now shows over what it beats
+            with self._store.writing() as transaction:
+                device = known_device(transaction, workspace, device_id)._replace(transport=MQTT)
+                transaction.put_device(device)
+        return self._keep(device, forgotten)
+
+    def _promote(self, workspace: str, device_id: str, key_hash: bytes) -> Device:
+        with self._store.writing() as transaction:
+            device = known_device(transaction, workspace, device_id, key_hash)
+            if device.key_hash == key_hash:
+                return device  # another beat was faster
+            promote(transaction, device, self._clock())
+            device = transaction.device(device_id) or device
+        self._broker.ended(device_id)
+        self._broker.issued(device_id)
+        return device
+
+    def _keep(self, device: Device, forgotten: int) -> Beater:
+        before = self._known.get(device.id)
+        is_same = before is not None and before.key_hash == device.key_hash
+        boots = before.boots if before is not None and is_same else Boots(device.boot_id, device.clone_at_ms)
+        beater = Beater(device, boots)
+        if forgotten == self._forgotten:  # else the operator's word may have come after the look
+            if len(self._known) >= MAX_KNOWN:
+                self._known.clear()
+            self._known[device.id] = beater
         return beater
+
+    def forget(self, device_id: str) -> None:
+        """Has a device looked up again at its next beat, because something in its record changed."""
+        self._forgotten += 1
+        self._known.pop(device_id, None)
+
+    def record_gone(self, workspace: str, *device_ids: str) -> None:
+        """Notes last wills that a broker published: a hint beside the status. Unknown devices are left out."""
+        self._store.mark_gone(workspace, device_ids, self._clock())
 
     def row(self, beater: Beater, beat: Beat) -> BeatRow:
         """What to write for a beat that arrived now."""
         now_ms = self._clock()
+        boot_id, clone_at_ms = beater.boots.saw(beat.moment, beat.sequence, now_ms)
         history = [_past(beat.sequence, beat.moment, beat.metrics, None)]
         history.extend(_past(m.sequence, m.moment, m.metrics, m.reason) for m in beat.missed)
         return BeatRow(
@@ -89,13 +140,23 @@ class Beats:
             facts=beat.facts,
             facts_hash=beat.facts_hash,
             history=tuple(history),
+            boot_id=boot_id,
+            clone_at_ms=clone_at_ms,
         )
 
     def reply(self, beater: Beater, beat: Beat) -> BeatReply:
         """What to answer once the beat is on disk."""
         if beat.facts is not None:
             beater.facts_hash = beat.facts_hash
-        return self.accepted(beater.facts_hash != beat.facts_hash)
+        now_ms = self._clock()
+        return BeatReply(
+            now_ms / 1000,
+            self._interval_s,
+            beater.facts_hash != beat.facts_hash,
+            beater.rotate,
+            is_clone(beater.boots.clone_at_ms, now_ms),
+            self._move_for(beat) if beat.facts is not None or beat.asks else "",
+        )
 
     def accepted(self, facts_wanted: bool) -> BeatReply:
         """The answer to anything that is answered like a beat."""

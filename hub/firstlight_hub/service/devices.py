@@ -11,6 +11,8 @@ from typing import NamedTuple, Protocol
 from firstlight.core.model import IDENTIFIER, Secret
 from firstlight_hub.model import AI1, Device, InstallId, Invited, Refusal, Tombstone, digest, slug
 from firstlight_hub.service import Clock
+from firstlight_hub.service.binding import owned
+from firstlight_hub.service.broker import BrokerLink, NoBroker
 from firstlight_hub.store import Reading, Store, Writing
 
 AIO, LITE = "deviceAio", "roboflowLiteMode"
@@ -28,6 +30,8 @@ class NewDevice(NamedTuple):
     tags: tuple[str, ...] | None = None
     offline_mode: bool | None = None
     source_device_id: str | None = None
+    transport: str | None = None
+    credential: str | None = None
 
 
 class Page(NamedTuple):
@@ -54,6 +58,7 @@ class Devices:
         workspaces: slug -> features.
         install_id_ttl_s: seconds until a fresh installId expires.
         qr_payloads: makes offline payloads, or None.
+        broker: told of removed devices.
     """
 
     def __init__(
@@ -63,12 +68,14 @@ class Devices:
         workspaces: Mapping[str, frozenset[str]],
         install_id_ttl_s: int,
         qr_payloads: QrPayloads | None = None,
+        broker: BrokerLink | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._workspaces = workspaces
         self._ttl_ms = install_id_ttl_s * 1000
         self._qr_payloads = qr_payloads
+        self._broker = broker or NoBroker()
 
     def create(self, workspace: str, asked: NewDevice) -> Invited:
         """Makes the record and its first installId.
@@ -90,6 +97,8 @@ class Devices:
                 tags=asked.tags or (),
                 offline_mode=bool(asked.offline_mode),
                 created_at_ms=self._clock(),
+                transport=asked.transport,
+                credential=asked.credential,
             )
             transaction.add_device(device)
             return self._invite(transaction, device)
@@ -119,7 +128,7 @@ class Devices:
     def get(self, workspace: str, device_id: str) -> Device:
         """One device. Raises Refusal ``not_found``, for another workspace's device too."""
         with self._store.reading() as view:
-            return _owned(view, workspace, device_id)
+            return owned(view, workspace, device_id)
 
     def page(self, workspace: str, limit: int, cursor: str | None) -> Page:
         """At most ``limit`` devices from ``cursor`` on, in the order they were created.
@@ -147,40 +156,34 @@ class Devices:
             after = devices[-1].number
 
     def remove(self, workspace: str, device_id: str) -> None:
-        """Leaves a tombstone; keys and installIds of the device end. Raises Refusal ``not_found``."""
+        """Leaves a tombstone; credentials and installIds of the device end. Raises Refusal ``not_found``."""
         with self._store.writing() as transaction:
-            device = _owned(transaction, workspace, device_id)
+            device = owned(transaction, workspace, device_id)
             transaction.remove_device(
                 Tombstone(workspace, device.id, device.key_fingerprint, device.key_hash, self._clock())
             )
+        self._broker.ended(device_id)
 
     def invite(self, workspace: str, device_id: str) -> Invited:
         """Issues another installId for a device (a re-imaged box). Raises Refusal ``not_found``."""
         with self._store.writing() as transaction:
-            return self._invite(transaction, _owned(transaction, workspace, device_id))
+            return self._invite(transaction, owned(transaction, workspace, device_id))
 
     def install_ids(self, workspace: str, device_id: str) -> Sequence[InstallId]:
         """A device's installIds, the newest first. Raises Refusal ``not_found``."""
         with self._store.reading() as view:
-            _owned(view, workspace, device_id)
+            owned(view, workspace, device_id)
             return view.install_ids(device_id)
 
     def revoke_install_id(self, workspace: str, device_id: str, handle: str) -> None:
         """Ends an installId at once; once more changes nothing. Raises Refusal ``not_found``."""
         with self._store.writing() as transaction:
-            _owned(transaction, workspace, device_id)
+            owned(transaction, workspace, device_id)
             found = [one for one in transaction.install_ids(device_id) if one.handle == handle]
             if not found:
                 raise Refusal("not_found", "This device has no such installId.")
             if found[0].revoked_at_ms is None:
                 transaction.put_install_id(found[0]._replace(revoked_at_ms=self._clock()))
-
-
-def _owned(view: Reading, workspace: str, device_id: str) -> Device:
-    device = view.device(device_id) if IDENTIFIER.match(device_id) else None
-    if device is None or device.workspace != workspace:
-        raise Refusal("not_found", "There is no such device in this workspace.")
-    return device
 
 
 def _source(view: Reading, workspace: str, device_id: str) -> Device:

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import hmac
 import re
-from typing import NamedTuple
 
-from firstlight.core.model import IDENTIFIER, INSTALL_ID, Facts, Secret
+from firstlight.core.model import IDENTIFIER, INSTALL_ID, Facts
 from firstlight.wire.facts import facts_hash
-from firstlight_hub.model import Device, InstallId, Refusal, Tombstone, digest
+from firstlight_hub.model import Certificate, Device, InstallId, Refusal, certificate_hash, digest
 from firstlight_hub.service import Clock
-from firstlight_hub.store import Reading, Store, Writing
+from firstlight_hub.service.binding import bind, next_generation, removed, revoked
+from firstlight_hub.service.broker import BrokerLink, NoBroker
+from firstlight_hub.service.issuing import CERTIFICATE, SECRET, Issuing, Registered, Request
+from firstlight_hub.store import Reading, Store
 
 KEY = re.compile(r"([1-9][0-9]{0,8})\.[A-Za-z0-9_-]{43}\Z")  # generation, and the MAC over it too
-
-
-class Redeemed(NamedTuple):
-    """The registration; ``is_new`` only at the first time."""
-
-    workspace: str
-    device_id: str
-    key: Secret
-    is_new: bool
 
 
 class Enrolling:
@@ -32,49 +23,56 @@ class Enrolling:
     Args:
         store: where everything is kept.
         clock: the hub's.
-        master_secret: 32 random bytes; device keys are derived from them and never stored.
+        issuing: makes credentials.
         take_back: whether the operator lets lost devices come back.
+        broker: told of each credential before the device is.
     """
 
-    def __init__(self, store: Store, clock: Clock, master_secret: bytes, take_back: bool) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, issuing: Issuing, take_back: bool, broker: BrokerLink | None = None
+    ) -> None:
         self._store = store
         self._clock = clock
-        self._master_secret = master_secret
+        self._issuing = issuing
         self._may_come_back = take_back
+        self._broker = broker or NoBroker()
 
-    def _device_key(self, workspace: str, device_id: str, fingerprint: str, generation: int) -> Secret:
-        message = f"{workspace}|{device_id}|{fingerprint}|{generation}".encode()
-        mac = hmac.new(self._master_secret, message, hashlib.sha256).digest()
-        return Secret(f"{generation}." + base64.urlsafe_b64encode(mac).decode().rstrip("="))
-
-    def redeem(self, install_id: str, fingerprint: str, facts: Facts) -> Redeemed:
+    def redeem(self, install_id: str, asked: Request, facts: Facts) -> Registered:
         """Binds an installId to a key and issues the registration, in one transaction.
 
         Args:
             install_id: as it came in.
-            fingerprint: of the key that signed the request; the signature was verified.
+            asked: the request; its signature was verified.
             facts: what the machine is.
 
         Raises:
-            Refusal: ``install_id_unknown``, ``install_id_expired``, ``install_id_revoked``, ``install_id_taken`` or
-                ``device_removed``.
+            Refusal: ``install_id_unknown``, ``install_id_expired``, ``install_id_revoked``, ``install_id_taken``,
+                ``device_removed`` or ``transport_unavailable``.
         """
         with self._store.writing() as transaction:
             found = _find(transaction, install_id)
-            now_ms = self._clock()
+            now_ms, fingerprint = self._clock(), asked.fingerprint
             device = _redeemable(transaction, found, fingerprint, now_ms)
             is_new = found.key_fingerprint is None
-            is_another = device.key_fingerprint != fingerprint
-            generation = device.key_generation + 1 if is_another else device.key_generation
-            key = self._device_key(device.workspace, device.id, fingerprint, generation)
+            is_another = device.key_fingerprint != fingerprint or device.revoked_at_ms is not None
+            if is_another and not is_new:
+                raise Refusal("install_id_taken", "The device has another key by now.")
+            generation = next_generation(device) if is_another else device.key_generation
+            road = self._issuing.road(device, asked if is_new else None)
+            grant = self._issuing.grant(transaction, device, asked, generation, road.credential)
             if is_new:
                 transaction.put_install_id(found._replace(redeemed_at_ms=now_ms, key_fingerprint=fingerprint))
-                _end_older(transaction, device.id, fingerprint, now_ms)
-                told = (facts, facts_hash(facts))
-                transaction.bind(device.id, fingerprint, digest(key.reveal()), told, generation)
-            elif is_another:
-                raise Refusal("install_id_taken", "The device has another key by now.")
-        return Redeemed(device.workspace, device.id, key, is_new)
+                told = device._replace(facts=facts, facts_hash=facts_hash(facts))
+                told = told._replace(transport=road.transport, credential=road.credential)
+                bind(transaction, told, fingerprint, grant.hash, generation, now_ms)
+        self._tell_broker(device, grant.hash)
+        return Registered(device.workspace, device.id, road, grant, is_new)
+
+    def _tell_broker(self, before: Device | None, key_hash: bytes) -> None:
+        if before is not None and before.key_hash not in (None, key_hash):
+            self._broker.ended(before.id)
+        if before is not None:
+            self._broker.issued(before.id)
 
     def check_issued(self, install_id: str) -> None:
         """Whether there is such an installId at all, before anything of a request is read.
@@ -108,35 +106,61 @@ class Enrolling:
             fingerprint: of the key that signed its certificate request; the signature was verified.
 
         Raises:
-            Refusal: ``key_invalid``, ``device_removed`` or ``take_back_not_allowed``.
+            Refusal: ``key_invalid``, ``device_removed``, ``credential_revoked`` or ``take_back_not_allowed``.
         """
         shown = KEY.match(key)
         known_form = shown and IDENTIFIER.match(workspace) and IDENTIFIER.match(device_id)
         generation = int(shown[1]) if shown else 0
-        right = self._device_key(workspace, device_id, fingerprint, generation).reveal()
+        right = self._issuing.device_key(workspace, device_id, fingerprint, generation).reveal()
         if not known_form or not hmac.compare_digest(right.encode(), key.encode("utf-8", "surrogatepass")):
             raise Refusal("key_invalid", "The key is not one that this hub gave to this device.")
+        lost = Device(0, workspace, device_id, device_id, None, None, (), False, self._clock(), credential=SECRET)
+        self._take_back(lost._replace(key_fingerprint=fingerprint, key_hash=digest(right), key_generation=generation))
+
+    def take_back_certificate(self, workspace: str, generation: int, shown: Certificate, fingerprint: str) -> None:
+        """As ``take_back``, for a device that shows a certificate.
+
+        Args:
+            workspace: from the path, and the certificate's.
+            generation: from the certificate.
+            shown: the certificate, verified: this hub's CA signed it, and the TLS handshake proved its key.
+            fingerprint: of the key that signed its certificate request; the signature was verified.
+
+        Raises:
+            Refusal: as ``take_back``.
+        """
+        if shown.key_fingerprint != fingerprint:
+            raise Refusal("key_invalid", "The certificate request is for another key than the certificate.")
+        name = shown.device_id
+        lost = Device(0, workspace, name, name, None, None, (), False, self._clock(), credential=CERTIFICATE)
+        key_hash = certificate_hash(fingerprint)
+        lost = lost._replace(key_fingerprint=fingerprint, key_hash=key_hash, key_generation=generation)
+        self._take_back(lost, shown)
+
+    def _take_back(self, lost: Device, certificate: Certificate | None = None) -> None:
+        fingerprint, key_hash = lost.key_fingerprint or "", lost.key_hash or b""
         with self._store.writing() as transaction:
-            if tombstone := transaction.tombstone(device_id):
+            if tombstone := transaction.tombstone(lost.id):
                 raise removed(tombstone, fingerprint)
-            device = transaction.device(device_id)
-            if device and device.key_hash == digest(right):
-                return
-            if device and generation <= device.key_generation:
-                raise Refusal("key_invalid", "The device has another key by now.")
+            before = transaction.device(lost.id)
+            if before is not None:
+                if before.workspace != lost.workspace:
+                    raise Refusal("key_invalid", "The device belongs to another workspace.")
+                if key_hash in (before.key_hash, before.candidate_hash):
+                    return
+                if lost.key_generation < next_generation(before):
+                    said = Refusal("key_invalid", "The device has another key by now.")
+                    raise said if before.revoked_at_ms is None else revoked()
             if not self._may_come_back:
                 raise Refusal("take_back_not_allowed", "This hub does not take lost devices back.")
-            now_ms = self._clock()
-            if device is None:
-                transaction.add_device(Device(0, workspace, device_id, device_id, None, None, (), False, now_ms))
-            _end_older(transaction, device_id, fingerprint, now_ms)
-            transaction.bind(device_id, fingerprint, digest(right), None, generation)
-
-
-def removed(tombstone: Tombstone, fingerprint: str) -> Refusal:
-    """The refusal for a removed device; it names the key only to the box that has it."""
-    named = fingerprint if fingerprint and fingerprint == tombstone.key_fingerprint else ""
-    return Refusal("device_removed", "The operator removed this device.", named)
+            if before is None:
+                transaction.add_device(lost)
+            device = transaction.device(lost.id) or lost
+            if certificate and certificate.serial not in {one.serial for one in transaction.certificates(lost.id)}:
+                transaction.add_certificate(certificate)  # so that it can be revoked
+            device = device._replace(credential=lost.credential)
+            bind(transaction, device, fingerprint, key_hash, lost.key_generation, self._clock())
+        self._tell_broker(before or lost, key_hash)
 
 
 def _find(view: Reading, install_id: str) -> InstallId:
@@ -162,10 +186,3 @@ def _redeemable(view: Reading, found: InstallId, fingerprint: str, now_ms: int) 
     if device is None:
         raise Refusal("install_id_unknown", "The device of this installId does not exist.")
     return device
-
-
-def _end_older(transaction: Writing, device_id: str, fingerprint: str, now_ms: int) -> None:
-    """A new key replaces the old one, so what the old one redeemed must not bring it back."""
-    for other in transaction.install_ids(device_id):
-        if other.key_fingerprint not in (None, fingerprint):
-            transaction.put_install_id(other._replace(revoked_at_ms=other.revoked_at_ms or now_ms))

@@ -10,8 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from firstlight.core.model import Facts
-from firstlight_hub.model import ApiKey, BeatRow, Device, InstallId, Tombstone
+from firstlight_hub.model import ApiKey, BeatRow, Certificate, Device, InstallId, Tombstone
 
 
 class Reading(Protocol):
@@ -27,6 +26,18 @@ class Reading(Protocol):
 
     def devices(self, workspace: str, after: int, limit: int) -> Sequence[Device]:
         """At most ``limit`` devices with a number above ``after``, by number; costs the same in a table of any size."""
+        ...
+
+    def every_device(self, after: int, limit: int) -> Sequence[Device]:
+        """As ``devices``, of all workspaces."""
+        ...
+
+    def certificates(self, device_id: str) -> Sequence[Certificate]:
+        """All certificates of a device that have not been forgotten yet, removed devices' too."""
+        ...
+
+    def revoked_certificates(self, now_ms: int) -> Sequence[tuple[str, int]]:
+        """Serial and time of revocation of every certificate that was revoked and has not expired."""
         ...
 
     def tombstone(self, device_id: str) -> Tombstone | None:
@@ -57,14 +68,24 @@ class Writing(Reading, Protocol):
         """Adds a device; its ``number`` is the store's to give."""
         ...
 
-    def bind(
-        self, device_id: str, fingerprint: str, key_hash: bytes, facts: tuple[Facts, str] | None, generation: int = 1
-    ) -> None:
-        """Gives a device its key of that generation, and with ``facts`` what its machine is, with their hash."""
+    def put_device(self, device: Device) -> None:
+        """Replaces all that stands in a device's record; nothing if there is no such number any more."""
+        ...
+
+    def add_certificate(self, certificate: Certificate) -> None:
+        """Adds a certificate."""
+        ...
+
+    def revoke_certificates(self, device_id: str, at_ms: int, keep: Sequence[str] = ()) -> bool:
+        """Revokes a device's certificates, and forgets the ones that expired; ``keep`` is up to two keys' fingerprints.
+
+        Returns:
+            whether there was one to revoke.
+        """
         ...
 
     def remove_device(self, tombstone: Tombstone) -> None:
-        """Leaves the tombstone in the device's place and revokes its keys and installIds."""
+        """Leaves the tombstone in the device's place and revokes its keys, certificates and installIds."""
         ...
 
     def put_install_id(self, install_id: InstallId) -> None:
@@ -100,6 +121,10 @@ class Store(Protocol):
         Returns:
             positions of the rows that were refused: their key is no longer the device's.
         """
+        ...
+
+    def mark_gone(self, workspace: str, device_ids: Sequence[str], at_ms: int) -> None:
+        """Notes that the broker reported the last will of these devices, in one transaction."""
         ...
 
     def prune(self, before_ms: int, limit: int) -> int:

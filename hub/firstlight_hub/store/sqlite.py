@@ -14,19 +14,24 @@ from typing import TypeVar
 from firstlight.core.model import Facts
 from firstlight.errors import StateError
 from firstlight.wire.facts import facts_object, read_facts
-from firstlight_hub.model import ApiKey, BeatRow, Device, InstallId, Tombstone
+from firstlight_hub.model import ApiKey, BeatRow, Certificate, Device, InstallId, Tombstone
 
 Found = TypeVar("Found")
 
-ADD_DEVICE = """INSERT INTO device (workspace, id, name, device_type, workflow_id, tags, offline_mode, created_at_ms)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?)"""
+# The columns have the fields' names; the number is SQLite's to give.
+FIELDS = Device._fields[1:]
+ADD_DEVICE = f"INSERT INTO device ({', '.join(FIELDS)}) VALUES ({', '.join('?' * len(FIELDS))})"  # noqa: S608
+PUT_DEVICE = f"UPDATE device SET {' = ?, '.join(FIELDS)} = ? WHERE number = ?"  # noqa: S608
+ADD_CERTIFICATE = """INSERT INTO certificate (serial, device_id, key_fingerprint, pem, not_after_ms, revoked_at_ms)
+    VALUES (?, ?, ?, ?, ?, ?)"""
+REVOKE_CERTIFICATES = """UPDATE certificate SET revoked_at_ms = ?
+    WHERE device_id = ? AND revoked_at_ms IS NULL AND key_fingerprint NOT IN (?, ?)"""
 PUT_INSTALL_ID = """REPLACE INTO install_id (hash, device_id, issued_at_ms, expires_at_ms, revoked_at_ms,
     redeemed_at_ms, key_fingerprint) VALUES (?, ?, ?, ?, ?, ?, ?)"""
 ADD_API_KEY = """INSERT INTO api_key (hash, workspace, scopes, device_id, label, created_at_ms, revoked_at_ms)
     VALUES (?, ?, ?, ?, ?, ?, ?)"""
 ADD_TOMBSTONE = """INSERT INTO tombstone (workspace, id, key_fingerprint, key_hash, removed_at_ms)
     VALUES (?, ?, ?, ?, ?)"""
-BIND = "UPDATE device SET key_fingerprint = ?, key_hash = ?, key_generation = ? WHERE id = ?"
 END_INSTALL_IDS = "UPDATE install_id SET revoked_at_ms = coalesce(revoked_at_ms, ?) WHERE device_id = ?"
 END_API_KEYS = "UPDATE api_key SET revoked_at_ms = coalesce(revoked_at_ms, ?) WHERE device_id = ?"
 # Groups may be a moment out of order; more than a minute ahead was the hub's own clock, before it was put right.
@@ -34,6 +39,8 @@ SEEN = """UPDATE device SET last_heartbeat_at_ms = CASE WHEN last_heartbeat_at_m
     ELSE max(coalesce(last_heartbeat_at_ms, 0), ?1) END, skew_ms = ?2, agent_version = ?3
     WHERE number = ?4 AND key_hash = ?5"""
 FACTS = "UPDATE device SET facts = ?, facts_hash = ? WHERE number = ?"
+BOOTED = """UPDATE device SET boot_id = coalesce(?, boot_id), clone_at_ms = coalesce(?, clone_at_ms)
+    WHERE number = ?"""
 HISTORY = """INSERT OR IGNORE INTO beat (device, received_at_ms, boot_id, sequence, monotonic_s, wall_s, load1,
     memory_used, disk_used, temperature_c, late, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 # The oldest rows come first, so looking at the first few is enough to know whether any is due.
@@ -144,10 +151,19 @@ class SqliteStore:
             told = [(_facts_text(r.facts), r.facts_hash, r.number) for r in accepted if r.facts is not None]
             if told:
                 connection.executemany(FACTS, told)
+            booted = [(r.boot_id, r.clone_at_ms, r.number) for r in accepted if r.boot_id or r.clone_at_ms]
+            if booted:
+                connection.executemany(BOOTED, booted)
             connection.executemany(
                 HISTORY, [(r.number, r.received_at_ms, *past) for r in accepted for past in r.history]
             )
         return refused
+
+    def mark_gone(self, workspace: str, device_ids: Sequence[str], at_ms: int) -> None:
+        """As ``Store.mark_gone``."""
+        with self._writer, self._connection("BEGIN IMMEDIATE") as connection:
+            gone = [(at_ms, device_id, workspace) for device_id in device_ids]
+            connection.executemany("UPDATE device SET gone_at_ms = ? WHERE id = ? AND workspace = ?", gone)
 
     def prune(self, before_ms: int, limit: int) -> int:
         """As ``Store.prune``."""
@@ -208,8 +224,13 @@ def _facts_text(facts: Facts) -> str:
     return json.dumps(facts_object(facts), separators=(",", ":"))
 
 
+def _device_row(device: Device) -> tuple[object, ...]:
+    facts = None if device.facts is None else _facts_text(device.facts)
+    return device._replace(tags=json.dumps(device.tags), facts=facts)[1:]  # type: ignore[arg-type]
+
+
 def _device(row: sqlite3.Row) -> Device:
-    found = Device(**row)  # the columns have the fields' names
+    found = Device(**row)
     facts = read_facts(json.loads(row["facts"])) if row["facts"] is not None else None
     return found._replace(tags=tuple(json.loads(row["tags"])), offline_mode=bool(row["offline_mode"]), facts=facts)
 
@@ -250,6 +271,22 @@ class View:
         question = "SELECT * FROM device WHERE workspace = ? AND number > ? ORDER BY number LIMIT ?"
         return [_device(row) for row in self._connection.execute(question, (workspace, after, limit))]
 
+    def every_device(self, after: int, limit: int) -> Sequence[Device]:
+        """As ``Reading.every_device``."""
+        question = "SELECT * FROM device WHERE number > ? ORDER BY number LIMIT ?"
+        return [_device(row) for row in self._connection.execute(question, (after, limit))]
+
+    def certificates(self, device_id: str) -> Sequence[Certificate]:
+        """As ``Reading.certificates``."""
+        question = "SELECT * FROM certificate WHERE device_id = ? ORDER BY rowid"
+        return [Certificate(**row) for row in self._connection.execute(question, (device_id,))]
+
+    def revoked_certificates(self, now_ms: int) -> Sequence[tuple[str, int]]:
+        """As ``Reading.revoked_certificates``."""
+        question = """SELECT serial, revoked_at_ms FROM certificate
+            WHERE revoked_at_ms IS NOT NULL AND not_after_ms > ? ORDER BY not_after_ms, serial"""
+        return [tuple(row) for row in self._connection.execute(question, (now_ms,))]
+
     def tombstone(self, device_id: str) -> Tombstone | None:
         """As ``Reading.tombstone``."""
         return self._one(_tombstone, "SELECT * FROM tombstone WHERE id = ?", device_id)
@@ -277,18 +314,22 @@ class Transaction(View):
 
     def add_device(self, device: Device) -> None:
         """As ``Writing.add_device``."""
-        _, workspace, id_, name, device_type, workflow_id, tags, offline_mode, created_at_ms = device[:9]
-        row = (workspace, id_, name, device_type, workflow_id, json.dumps(tags), offline_mode, created_at_ms)
-        self._connection.execute(ADD_DEVICE, row)
+        self._connection.execute(ADD_DEVICE, _device_row(device))
 
-    def bind(
-        self, device_id: str, fingerprint: str, key_hash: bytes, facts: tuple[Facts, str] | None, generation: int = 1
-    ) -> None:
-        """As ``Writing.bind``."""
-        self._connection.execute(BIND, (fingerprint, key_hash, generation, device_id))
-        if facts is not None:
-            told = (_facts_text(facts[0]), facts[1], device_id)
-            self._connection.execute("UPDATE device SET facts = ?, facts_hash = ? WHERE id = ?", told)
+    def put_device(self, device: Device) -> None:
+        """As ``Writing.put_device``."""
+        self._connection.execute(PUT_DEVICE, (*_device_row(device), device.number))
+
+    def add_certificate(self, certificate: Certificate) -> None:
+        """As ``Writing.add_certificate``."""
+        self._connection.execute(ADD_CERTIFICATE, certificate)
+
+    def revoke_certificates(self, device_id: str, at_ms: int, keep: Sequence[str] = ()) -> bool:
+        """As ``Writing.revoke_certificates``."""
+        expired = "DELETE FROM certificate WHERE device_id = ? AND not_after_ms <= ?"
+        self._connection.execute(expired, (device_id, at_ms))
+        kept = (*keep, "", "")[:2]
+        return self._connection.execute(REVOKE_CERTIFICATES, (at_ms, device_id, *kept)).rowcount > 0
 
     def remove_device(self, tombstone: Tombstone) -> None:
         """As ``Writing.remove_device``."""
@@ -296,6 +337,7 @@ class Transaction(View):
         self._connection.execute(ADD_TOMBSTONE, tombstone)
         self._connection.execute(END_INSTALL_IDS, at)
         self._connection.execute(END_API_KEYS, at)
+        self.revoke_certificates(tombstone.id, tombstone.removed_at_ms)
         self._connection.execute("DELETE FROM beat WHERE device = (SELECT number FROM device WHERE id = ?)", its)
         self._connection.execute("DELETE FROM device WHERE id = ?", its)
 

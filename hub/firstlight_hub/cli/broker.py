@@ -1,0 +1,252 @@
+"""The one place where the kind of MQTT broker is chosen: none, the hub's own mosquitto, another mosquitto, RabbitMQ."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from starlette.routing import BaseRoute
+
+from firstlight.core.model import Secret, parse_broker
+from firstlight.errors import InvitationError, StateError, UsageError
+from firstlight_hub.folder import HubFolder
+from firstlight_hub.ingest.group_commit import GroupCommit
+from firstlight_hub.ingest.mqtt_ingest import MqttIngest
+from firstlight_hub.issuer import Issuer
+from firstlight_hub.mqtt import mosquitto
+from firstlight_hub.mqtt.door import Door, trust
+from firstlight_hub.mqtt.files import HUB_USER, Files, Listener, Source, configuration
+from firstlight_hub.mqtt.link import PROBE, MosquittoLink, OthersMosquitto
+from firstlight_hub.service.beats import Beats
+from firstlight_hub.service.broker import BrokerLink, NoBroker
+from firstlight_hub.service.secrets import BrokerSecrets
+from firstlight_hub.settings import Settings
+from firstlight_hub.store import Store
+
+FOLDER = "mosquitto"
+READY_S, OTHERS_READY_S = 10.0, 2.0  # another broker may come later: the hub serves over HTTP meanwhile
+KEPT_S = 31_536_000  # the hub's child waits for the hub for a year
+SHARED_S = 86_400  # of several hubs, one that is away gathers its part for a day only
+SHARE = "firstlight-hub"
+
+
+def addresses(settings: Settings) -> Mapping[str, str]:
+    """Where boxes find the broker, as ``Site.brokers``; empty without MQTT.
+
+    Raises:
+        UsageError: ``settings_invalid``.
+    """
+    if settings.mqtt == "off":
+        return {}
+    host = settings.mqtt_host or settings.hosts[0]
+    host = f"[{host}]" if ":" in host else host
+    path = "/ws" if settings.mqtt == "rabbitmq" else "/mqtt"  # mosquitto takes any
+    if settings.mqtt != "rabbitmq" and settings.mqtt_websocket_certificate_port:
+        said = "mosquitto lets revoked certificates in on a WebSocket: set mqtt_websocket_certificate_port to 0."
+        raise UsageError("settings_invalid", f"hub.toml: {said}")
+    ports = {
+        "secret": ("mqtts", settings.mqtt_port, ""),
+        "certificate": ("mqtts", settings.mqtt_certificate_port, ""),
+        "secretWebsocket": ("wss", settings.mqtt_websocket_port, path),
+        "certificateWebsocket": ("wss", settings.mqtt_websocket_certificate_port, path),
+    }
+    return {kind: f"{scheme}://{host}:{port}{end}" for kind, (scheme, port, end) in ports.items() if port}
+
+
+class Broker:
+    """A hub without MQTT; the others fill in what they need."""
+
+    link: BrokerLink = NoBroker()
+    routes: Sequence[BaseRoute] = ()  # where the broker asks this hub
+    shows_certificate = False  # the hub's, which must then be kept fresh also where the hub itself speaks without TLS
+
+    def start(self) -> None:
+        """Before the hub listens. Raises StateError or UsageError."""
+
+    async def attend(self, beats: Beats, commits: GroupCommit) -> None:
+        """Begins to take beats, in the loop; returns when they come in, or after some seconds."""
+
+    def refresh(self) -> None:
+        """The hub's certificates have changed; called in a worker thread."""
+
+    async def leave(self) -> None:
+        """Takes no more; returns when what was taken is on disk and acknowledged."""
+
+    def stop(self) -> None:
+        """After the hub has ended."""
+
+
+class _Mosquitto(Broker):
+    shows_certificate = True
+
+    def __init__(self, folder: HubFolder, door: Door, files: Files, client_id: str) -> None:
+        self._folder = folder
+        self._door = door
+        self._files = files
+        self._client_id = client_id
+        self._share, self._expiry_s, self._ready_s = "", KEPT_S, READY_S
+        self._ingest: MqttIngest | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self.link = self._mosquitto = MosquittoLink(files, self._reload, door, self._tell)
+
+    def _reload(self, files: Files) -> bool:
+        raise NotImplementedError
+
+    def _tell(self, topic: str, body: bytes) -> None:
+        if self._ingest is not None:
+            self._ingest.tell(topic, body)
+
+    def refresh(self) -> None:
+        self._mosquitto.refresh()
+
+    def _ready(self, is_fresh: bool) -> None:
+        self._tasks.append(asyncio.create_task(asyncio.to_thread(self._mosquitto.settle)))
+
+    async def attend(self, beats: Beats, commits: GroupCommit) -> None:
+        self._ingest = MqttIngest(
+            beats,
+            commits,
+            self._door,
+            self._client_id,
+            expiry_s=self._expiry_s,
+            share=self._share,
+            on_ready=self._ready,
+        )
+        self._tasks.append(asyncio.create_task(self._ingest.run()))
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._ingest.subscribed.wait(), self._ready_s)
+
+    async def leave(self) -> None:
+        if self._ingest is not None:
+            await self._ingest.stop()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+class OwnMosquitto(_Mosquitto):
+    """mosquitto as the hub's child."""
+
+    def __init__(self, settings: Settings, folder: HubFolder, source: Source) -> None:
+        place = folder.path.resolve() / FOLDER
+        password = Secret(secrets.token_urlsafe(32))
+        files = Files(place, source, (HUB_USER, password))
+        super().__init__(folder, Door(HUB_USER, password, folder=place), files, HUB_USER)
+        self._settings = settings
+        self._child = mosquitto.Mosquitto(mosquitto.find(), place)
+
+    def _reload(self, files: Files) -> bool:
+        return self._child.reload() and self._door.visit(PROBE)
+
+    def refresh(self) -> None:
+        """As ``Broker.refresh``."""
+        super().refresh()
+        if self._settings.mqtt_websocket_port:
+            self._child.restart()  # on a WebSocket it reads certificates only when it starts
+
+    def start(self) -> None:
+        """As ``Broker.start``."""
+        listeners = (
+            Listener(self._settings.mqtt_port),
+            Listener(self._settings.mqtt_certificate_port, has_certificates=True),
+            Listener(self._settings.mqtt_websocket_port, is_websocket=True),
+        )
+        wanted = [one for one in listeners if one.port]
+        self._files.write(conf=configuration(self._files.folder, self._settings.listen, wanted))
+        self._child.start()
+
+    def _ready(self, is_fresh: bool) -> None:
+        if is_fresh:
+            self._child.save()
+        super()._ready(is_fresh)
+
+    async def attend(self, beats: Beats, commits: GroupCommit) -> None:
+        """As ``Broker.attend``."""
+        self._tasks.append(asyncio.create_task(self._child.keep()))
+        await super().attend(beats, commits)
+
+    def stop(self) -> None:
+        """As ``Broker.stop``."""
+        self._child.stop()
+
+
+class OtherMosquitto(_Mosquitto):
+    """A mosquitto of the operator; packaging/mosquitto shows how it is set up."""
+
+    def __init__(self, settings: Settings, folder: HubFolder, source: Source) -> None:
+        for name in ("broker_url", "broker_files", "broker_password_file"):
+            if not getattr(settings, name):
+                raise UsageError("settings_invalid", f'hub.toml: mqtt = "external" needs {name}.')
+        try:
+            broker = parse_broker(settings.broker_url)
+        except InvitationError as error:
+            raise UsageError("settings_invalid", f"hub.toml: broker_url: {error.message}") from None
+        if broker.scheme not in ("mqtts", "mqtt"):
+            raise UsageError("settings_invalid", "hub.toml: broker_url is not mqtts://HOST:PORT.")
+        password = Secret(_read(settings.broker_password_file))
+        trusted = _read(settings.broker_ca_file) if settings.broker_ca_file else folder.authorities().trust_pem()
+        door = Door(settings.broker_user, password, broker=broker, tls=trust(trusted) if broker.is_secure else None)
+        files = Files(Path(settings.broker_files), source, (settings.broker_user, password), mode=0o640)
+        # Each hub keeps its own queue there: two hubs on one broker must not take each other's connection over.
+        own = hashlib.sha256(folder.pin().encode()).hexdigest()[:12]
+        super().__init__(folder, door, files, f"{settings.broker_user}.{own}")
+        self._share, self._expiry_s, self._ready_s = SHARE, SHARED_S, OTHERS_READY_S
+        self._other = OthersMosquitto(Path(settings.broker_pid_file) if settings.broker_pid_file else None, door)
+
+    def _reload(self, files: Files) -> bool:
+        return self._other.reload(files)
+
+    def start(self) -> None:
+        """As ``Broker.start``."""
+        if not self._files.folder.is_dir():
+            raise StateError("state_unwritable", f"hub.toml: broker_files: there is no folder {self._files.folder}.")
+        self._mosquitto.refresh()
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StateError("settings_unreadable", f"{path} cannot be read: {error}.") from None
+
+
+def make_broker(settings: Settings, folder: HubFolder, known: BrokerSecrets, store: Store) -> Broker:
+    """The broker that the settings ask for, not started yet.
+
+    Args:
+        settings: checked.
+        folder: the hub's.
+        known: what a broker must be told of devices.
+        store: what a broker is answered from that asks about them.
+
+    Raises:
+        UsageError: ``settings_invalid``.
+        StateError: ``broker_missing``, ``settings_unreadable``.
+    """
+    if settings.mqtt == "off":
+        return Broker()
+    issuer = Issuer(folder.authorities, settings.certificate_days)
+
+    def crl(at: datetime) -> bytes:
+        return issuer.crl(known.revoked_certificates(), round(at.timestamp() * 1000))
+
+    source = Source(
+        secret=known.one,
+        secrets=known.all,
+        crl=crl,
+        trust_pem=lambda: folder.authorities().trust_pem(),
+        server_certificate=folder.server_certificate,
+        server_key=folder.server_key,
+    )
+    if settings.mqtt == "mosquitto":
+        return OwnMosquitto(settings, folder, source)
+    if settings.mqtt == "external":
+        return OtherMosquitto(settings, folder, source)
+    from firstlight_hub.cli.rabbit import RabbitMq  # most hubs never need pika
+
+    return RabbitMq(settings, folder, store)
