@@ -119,8 +119,8 @@ as-root:
 
 # ---- seeing it work --------------------------------------------------------------------------------------------
 
-demo: $(VENV)/.installed  ## a hub and a device on this machine, from command to heartbeat (JSON=1, KEEP=1)
-	@$(PLAIN) $(BIN)/python tests/demo.py $(if $(JSON),--json) $(if $(KEEP),--keep)
+demo: $(VENV)/.installed  ## a hub and a device on this machine, from command to heartbeat (ROAD=mqtt, JSON=1, KEEP=1)
+	@$(PLAIN) $(BIN)/python tests/demo.py $(if $(ROAD),--road $(ROAD)) $(if $(JSON),--json) $(if $(KEEP),--keep)
 
 bench: $(VENV)/.installed  ## measure what the agent and the hub cost
 	@$(PLAIN) $(BIN)/python tests/bench/run.py $(BENCH)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -15,8 +14,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 
 from firstlight.core.model import Facts, Registration, Secret, Trust, parse_endpoint
 from firstlight.platforms.hub import management
@@ -24,9 +25,10 @@ from firstlight.system.store import StateDirectory
 from firstlight.transports.http_calls import HttpCalls
 from firstlight.wire.facts import facts_hash
 from firstlight_hub.model import BeatRow, Device, digest
+from firstlight_hub.service.issuing import Issuing
 from firstlight_hub.store.sqlite import SqliteStore
 from tests.bench.processes import BenchError, run_once
-from tests.demo import boxed
+from tests.demo_play import boxed
 
 BIN = Path(sys.executable).parent
 WORKSPACE = "demo"
@@ -84,14 +86,13 @@ class Stage:
     def stop(self) -> None:
         """Ends every process that is still there, the last one first."""
         while self._running:
-            process = self._running.pop()
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(STOP_WITHIN_S)
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+            _end(self._running.pop())
+
+    def stop_one(self, pid: int) -> None:
+        """Ends one of them."""
+        for process in [one for one in self._running if one.pid == pid]:
+            self._running.remove(process)
+            _end(process)
 
     def clear(self) -> None:
         """Ends every process and forgets what lies in memory."""
@@ -119,6 +120,16 @@ class Stage:
         return str(next(self.installed().glob("lib/*/lib")))
 
 
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_WITHIN_S)
+    if process.poll() is None:
+        process.kill()
+        process.wait()
+
+
 class Hub:
     """A hub of its own: ``init``, its settings changed, filled if wanted, served.
 
@@ -126,10 +137,19 @@ class Hub:
         stage: where it lives.
         is_plain: HTTP without TLS, on loopback.
         devices: so many are put into its database before it serves; see ``keys``.
-        settings: changes to ``hub.toml``.
+        heartbeat_interval_s: as in ``hub.toml``.
+        settings: more changes to ``hub.toml``.
     """
 
-    def __init__(self, stage: Stage, *, is_plain: bool = False, devices: int = 0, **settings: int | str) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        *,
+        is_plain: bool = False,
+        devices: int = 0,
+        heartbeat_interval_s: int = 60,
+        settings: Mapping[str, int | str] = MappingProxyType({}),
+    ) -> None:
         self._stage = stage
         room = stage.room("hub")
         self.folder, self.log = room / "hub", room / "hub.log"
@@ -138,20 +158,28 @@ class Hub:
         named = ["--dir", str(self.folder), *hosts, "--port", str(free_port()), "--workspace", WORKSPACE]
         run_once([program, "init", *named, "--key-file", str(key_file)], stage.env)
         self.api_key = Secret(key_file.read_text().strip())
-        self._set(settings)
+        self._set({"heartbeat_interval_s": heartbeat_interval_s, **settings})
         # Byte-compiling the bundle takes seconds: all hubs of a stage share one.
         (stage.folder / "bundles").mkdir(exist_ok=True)
         (self.folder / "bundles").symlink_to(stage.folder / "bundles")
         self.keys = self._fill(devices) if devices else []
+        self._words = [program, "serve", "--dir", str(self.folder), *(["--plain-http-on-loopback"] if is_plain else [])]
+        self.start()
+
+    def start(self) -> None:
+        """Serves; returns when it listens."""
         came, told = os.pipe()
-        words = [program, "serve", "--dir", str(self.folder), "--ready-fd", str(told)]
-        self.pid = stage.start([*words, *(["--plain-http-on-loopback"] if is_plain else [])], self.log, None, told)
+        self.pid = self._stage.start([*self._words, "--ready-fd", str(told)], self.log, None, told)
         os.close(told)
         ready = read_line(came)
         if not ready:
             raise BenchError(f"the hub did not start:\n{self.log.read_text()}")
         said = json.loads(ready)
         self.endpoint, self.pin = parse_endpoint(said["url"]), said["pin"] or ""
+
+    def stop(self) -> None:
+        """Ends it; beats that came in are on disk then."""
+        self._stage.stop_one(self.pid)
 
     def _set(self, settings: dict[str, int | str]) -> None:
         file = self.folder / "hub.toml"
@@ -167,17 +195,28 @@ class Hub:
         store = SqliteStore(self.folder / "hub.sqlite3")
         now_ms = time.time_ns() // 1_000_000
         hashed = facts_hash(FACTS)
-        made = [(f"device-{secrets.token_hex(6)}", secrets.token_urlsafe(32)) for _ in range(count)]
+        issuing = Issuing(lambda: now_ms, (self.folder / "secret").read_bytes())
+        made, rows = [], []
         with store.writing() as transaction:
-            for number, (device_id, key) in enumerate(made, 1):
-                name = f"Roof camera {number}"
-                transaction.add_device(Device(0, WORKSPACE, device_id, name, None, None, ("roof",), False, now_ms))
-                fingerprint = "sha256:" + hashlib.sha256(key.encode()).hexdigest()
-                transaction.bind(device_id, fingerprint, digest(key), (FACTS, hashed))
-        rows = [
-            BeatRow(number, digest(key), now_ms, 0, "0.1.0", None, hashed, ())
-            for number, (_, key) in enumerate(made, 1)
-        ]
+            for number in range(1, count + 1):
+                device_id, fingerprint = f"device-{secrets.token_hex(6)}", f"sha256:{secrets.token_hex(32)}"
+                key = issuing.device_key(WORKSPACE, device_id, fingerprint, 1).reveal()
+                bare = Device(0, WORKSPACE, device_id, f"Camera {number}", None, None, ("roof",), False, now_ms)
+                transaction.add_device(bare)
+                stored = transaction.device(device_id)
+                assert stored is not None
+                bound = stored._replace(
+                    key_fingerprint=fingerprint,
+                    key_hash=digest(key),
+                    key_generation=1,
+                    transport="mqtt",
+                    credential="secret",
+                    facts=FACTS,
+                    facts_hash=hashed,
+                )
+                transaction.put_device(bound)
+                made.append((device_id, key))
+                rows.append(BeatRow(stored.number, digest(key), now_ms, 0, "0.1.0", None, hashed, ()))
         for first in range(0, count, AT_ONCE):
             store.write_beats(rows[first : first + AT_ONCE])
         store.close()
@@ -200,16 +239,20 @@ class Box:
 
     The runtime directory lies in memory, as /run does.
 
+    Args:
+        stage, hub: where.
+        wishes: more words for ``firstlight enroll``.
+
     Attributes:
         state_dir, log: its state directory, and what its agent says.
         feedings: how often the watchdog was fed, as far as ``hear`` has listened.
     """
 
-    def __init__(self, stage: Stage, hub: Hub) -> None:
+    def __init__(self, stage: Stage, hub: Hub, *wishes: str) -> None:
         self._stage, self.hub = stage, hub
         self.room, self._runtime_dir = stage.room("box"), stage.memory("run")
         self.state_dir, self.log = self.room / "state", self.room / "log"
-        self.enrolled = enroll(stage, stage.agent, hub, self.state_dir)
+        self.enrolled = enroll(stage, stage.agent, hub, self.state_dir, *wishes)
         self._ears = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._ears.bind(str(self.room / "notify"))
         self._ears.setblocking(False)
@@ -268,10 +311,10 @@ class Box:
                 self.feedings += b"WATCHDOG=1" in heard
 
 
-def enroll(stage: Stage, agent: list[str], hub: Hub, state_dir: Path) -> tuple[float, float]:
+def enroll(stage: Stage, agent: list[str], hub: Hub, state_dir: Path, *wishes: str) -> tuple[float, float]:
     """``firstlight enroll`` of a new device; seconds until its first beat was accepted, and CPU seconds in all."""
     install_id = hub.create().install_id.reveal()
-    words = [*agent, "enroll", "-", "--hub", hub.endpoint.url, "--pin", hub.pin, "--state-dir", str(state_dir)]
+    words = [*agent, "enroll", "-", "--hub", hub.endpoint.url, "--pin", hub.pin, "--state-dir", str(state_dir), *wishes]
     cost = run_once(words, stage.env, stdin=install_id, until="first heartbeat accepted")
     return cost.wall_s, cost.cpu_s
 
