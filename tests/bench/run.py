@@ -16,7 +16,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 ROOT = str(Path(__file__).resolve().parents[2])
-BENCHES = ("enroll", "start", "wire", "beating", "ingest", "listing", "mqtt", "mqtt_ingest", "sessions")
+BENCHES = (
+    *("enroll", "start", "wire", "beating", "ingest", "listing"),
+    *("mqtt", "mqtt_ingest", "rabbit_ingest", "sessions"),
+)
 # What is measured runs without the habits of this machine: its proxies, its trust, its byte code setting.
 HABITS = ("PYTHON", "SSL_CERT", "REQUESTS_CA", "CURL_CA", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 

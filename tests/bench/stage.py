@@ -139,6 +139,7 @@ class Hub:
         devices: so many are put into its database before it serves; see ``keys``.
         heartbeat_interval_s: as in ``hub.toml``.
         settings: more changes to ``hub.toml``.
+        is_served: False leaves it to a later ``start``.
     """
 
     def __init__(
@@ -149,6 +150,7 @@ class Hub:
         devices: int = 0,
         heartbeat_interval_s: int = 60,
         settings: Mapping[str, int | str] = MappingProxyType({}),
+        is_served: bool = True,
     ) -> None:
         self._stage = stage
         room = stage.room("hub")
@@ -158,13 +160,14 @@ class Hub:
         named = ["--dir", str(self.folder), *hosts, "--port", str(free_port()), "--workspace", WORKSPACE]
         run_once([program, "init", *named, "--key-file", str(key_file)], stage.env)
         self.api_key = Secret(key_file.read_text().strip())
-        self._set({"heartbeat_interval_s": heartbeat_interval_s, **settings})
+        self.change({"heartbeat_interval_s": heartbeat_interval_s, **settings})
         # Byte-compiling the bundle takes seconds: all hubs of a stage share one.
         (stage.folder / "bundles").mkdir(exist_ok=True)
         (self.folder / "bundles").symlink_to(stage.folder / "bundles")
         self.keys = self._fill(devices) if devices else []
         self._words = [program, "serve", "--dir", str(self.folder), *(["--plain-http-on-loopback"] if is_plain else [])]
-        self.start()
+        if is_served:
+            self.start()
 
     def start(self) -> None:
         """Serves; returns when it listens."""
@@ -181,7 +184,8 @@ class Hub:
         """Ends it; beats that came in are on disk then."""
         self._stage.stop_one(self.pid)
 
-    def _set(self, settings: dict[str, int | str]) -> None:
+    def change(self, settings: Mapping[str, int | str]) -> None:
+        """Changes ``hub.toml``; counts from the next ``start``."""
         file = self.folder / "hub.toml"
         text = file.read_text()
         for name, value in settings.items():
