@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -108,6 +109,10 @@ class ScriptedCaller:
         """Nothing unasked."""
         return ()
 
+    def rest_s(self) -> float:
+        """Nothing to tend."""
+        return math.inf
+
 
 class FakeChanges:
     """Changes that are due when a test says so."""
@@ -121,7 +126,7 @@ class FakeChanges:
         """Keeps it."""
         self.noted.append(event)
 
-    def is_due(self, trouble: str) -> bool:
+    def is_due(self, trouble: str, *, is_asked: bool = False) -> bool:
         """True from the asking on that the test names."""
         self.asked.append(trouble)
         return self.due_after is not None and len(self.asked) >= self.due_after

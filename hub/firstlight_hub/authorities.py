@@ -63,18 +63,25 @@ class Authorities(NamedTuple):
         present: signs the server and the devices.
         successor: made by ``ca new``, until ``ca switch``.
         formers: those before, the latest first; what they signed counts until it ends.
-        others: certificates without keys that are accepted too.
+        others: certificates that are accepted too, and sign nothing.
+        listing: those of them whose key is here: they sign their lists of revoked certificates.
     """
 
     present: Authority
     successor: Authority | None = None
     formers: tuple[Authority, ...] = ()
     others: tuple[x509.Certificate, ...] = ()
+    listing: tuple[Authority, ...] = ()
 
     def accepted(self) -> tuple[x509.Certificate, ...]:
         """The CAs whose device certificates count."""
         after = (self.successor,) if self.successor else ()
         return (*(one.certificate for one in (self.present, *after, *self.formers)), *self.others)
+
+    def listers(self) -> tuple[Authority, ...]:
+        """Those that sign lists of revoked certificates."""
+        after = (self.successor,) if self.successor else ()
+        return (self.present, *after, *self.formers, *self.listing)
 
     def trust_pem(self) -> str:
         """The same as PEM, with those above them: for programs that must see a root."""

@@ -62,7 +62,8 @@ class CaFiles:
         bare = [self._certificate(stem) for stem in stems if not self._file(stem, "key").exists()]
         if self._external is not None:
             own = [self._certificate(PRESENT)] if self._file(PRESENT, "pem").exists() else []
-            return Authorities(self._external, None, tuple(whole), (*own, *bare))
+            listing = [self._authority(PRESENT)] if own and self._file(PRESENT, "key").exists() else []
+            return Authorities(self._external, None, tuple(whole), (*own, *bare), tuple(listing))
         successor = self._authority(NEXT) if self._file(NEXT, "pem").exists() else None
         return Authorities(self._authority(PRESENT), successor, tuple(whole), tuple(bare))
 
@@ -78,7 +79,9 @@ class CaFiles:
             hint = "Tell the boxes first, with 'firstlight-hub move --ca', then change ca_certificate and ca_key."
             raise UsageError("usage", "The CA that hub.toml names is not this hub's to replace.", hint)
         if known.successor is not None:
-            raise UsageError("usage", "There is a successor already.", "Run: firstlight-hub ca switch")
+            raise UsageError(
+                "usage", "There is a successor already.", f"Run: firstlight-hub ca switch --dir {self._path}"
+            )
         made, key = make_successor(known.present.certificate, now)
         with self._writing():
             write_private(self._file(NEXT, "key"), tls.key_pem(key))
@@ -93,7 +96,9 @@ class CaFiles:
             StateError: ``hub_damaged``, ``state_unwritable``.
         """
         if not self._file(NEXT, "pem").exists():
-            raise UsageError("usage", "There is no successor to switch to.", "Run: firstlight-hub ca new")
+            raise UsageError(
+                "usage", "There is no successor to switch to.", f"Run: firstlight-hub ca new --dir {self._path}"
+            )
         successor, present = self._authority(NEXT), self._certificate(PRESENT)
         formers = self._formers()
         kept = [self._certificate(stem) for stem in formers if self._file(stem, "key").exists()]

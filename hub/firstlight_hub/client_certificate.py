@@ -29,6 +29,7 @@ from firstlight_hub.tls import UNREADABLE
 
 MAX_HEADER = 8192
 MAX_KNOWN = 20_000
+LOOK_S = 3.0  # a CA whose file was taken away counts no longer than that
 SHOWN = "firstlight.certificate"  # where a request's scope has it
 GENERATION = re.compile(r"[1-9][0-9]{0,8}\Z")
 BYTE_SEQUENCE = re.compile(rb":([A-Za-z0-9+/]+={0,2}):\Z")
@@ -78,8 +79,11 @@ def accept_devices(context: ssl.SSLContext, authorities: Authorities) -> None:
     context.load_verify_locations(cadata=b"".join(map(tls.certificate_der, authorities.accepted())))
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an intermediate of the operator's is an anchor too
     context.verify_mode = ssl.CERT_OPTIONAL
-    context.sslobject_class = _Telling
-    # A session that is taken up again would not be checked again, and tickets with a certificate in them are large.
+    # A context never lets go of a CA that it has: whether it still counts is looked at after the handshake.
+    context.sslobject_class = type("_Telling", (_Telling,), {"accepted": authorities.accepted()})
+    # No tickets: with a certificate in them they are large. By its session id TLS 1.2 takes a session up again for some
+    # minutes without a new check of the certificate; its dates, its CA and its key are looked at all the same, here,
+    # in ``shown`` and in the store.
     context.num_tickets = 0
     context.options |= ssl.OP_NO_TICKET
 
@@ -91,6 +95,7 @@ class _Telling(ssl.SSLObject):
     there; the device's next bytes, its goodbye or the deadline then end the connection.
     """
 
+    accepted: tuple[x509.Certificate, ...] = ()
     _failure: ssl.SSLError | None = None
 
     def do_handshake(self) -> None:
@@ -101,6 +106,24 @@ class _Telling(ssl.SSLObject):
         except ssl.SSLCertVerificationError as error:
             self._failure = error
             raise ssl.SSLWantReadError(error.reason) from None
+
+
+def shown_in_handshake(secured: ssl.SSLObject) -> DeviceCertificate | str | None:
+    """The certificate of the other side, why it does not count, or None where it showed none.
+
+    Args:
+        secured: of a context that ``accept_devices`` was given.
+    """
+    der = secured.getpeercert(True)
+    if der is None:
+        return None
+    found = read_certificate(der)
+    if found is None:
+        return "The certificate is not a device's."
+    certificate = x509.load_der_x509_certificate(der)
+    if not (isinstance(secured, _Telling) and any(signed_by(certificate, one) for one in secured.accepted)):
+        return "The certificate is not from this hub's CA."
+    return found
 
 
 def read_certificate(der: bytes) -> DeviceCertificate | None:
@@ -162,6 +185,8 @@ class FromProxies:
         self._trusted = {ipaddress.ip_address(one) for one in trusted}
         self._header = header.lower().encode("latin-1")
         self._known: dict[bytes, DeviceCertificate] = {}
+        self._known_by: Authorities | None = None
+        self._look_s = 0.0
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Answers one request."""
@@ -188,6 +213,7 @@ class FromProxies:
         if not value:
             return None
         hashed = hashlib.sha256(value).digest()
+        self._forget_former()
         if (known := self._known.get(hashed)) is not None:
             return known
         found = self._verified(_certificate(value))
@@ -196,6 +222,14 @@ class FromProxies:
                 self._known.clear()
             self._known[hashed] = found
         return found
+
+    def _forget_former(self) -> None:
+        """What was checked by other CAs than those of now is checked again."""
+        if (now_s := time.monotonic()) >= self._look_s:
+            self._look_s = now_s + LOOK_S
+            if (authorities := self._authorities()) is not self._known_by:
+                self._known.clear()
+                self._known_by = authorities
 
     def _is_trusted(self, client: tuple[str, int] | None) -> bool:
         try:

@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from firstlight.errors import HINTS
 from firstlight.wire.problem import Problem, encode_problem
-from firstlight_hub.client_certificate import SHOWN, DeviceCertificate, read_certificate
+from firstlight_hub.client_certificate import SHOWN, DeviceCertificate, shown_in_handshake
 
 MAX_HELD_BYTES = 65_536
 MAX_HEAD_BYTES = 32_768
@@ -67,8 +67,8 @@ class HubProtocol(HttpToolsProtocol):
         """As the base: a connection is there. Refuses it where it would take the last file descriptors."""
         super().connection_made(cast(asyncio.Transport, _Gathering(transport, self.loop)))
         secured = transport.get_extra_info("ssl_object")
-        if secured is not None and (certificate := secured.getpeercert(True)) is not None:
-            self._shown = read_certificate(certificate) or "The certificate is not a device's."
+        if secured is not None:
+            self._shown = shown_in_handshake(secured)
         if _is_last(transport):
             self._refuse(b"503 Service Unavailable", "hub_busy", "The hub has as many connections as it can hold.")
         else:

@@ -36,9 +36,8 @@ class Issuer:
         )
 
     def crl(self, revoked: Sequence[tuple[str, int]], now_ms: int) -> bytes:
-        """The lists of these revoked certificates, PEM, one for each CA; serial in hex, milliseconds since 1970."""
-        known = self._authorities()
-        signers = (known.present, *((known.successor,) if known.successor else ()), *known.formers)
+        """The lists of these revoked certificates, PEM, one for each CA with a key; serial in hex, time in ms."""
+        signers = self._authorities().listers()
         return b"".join(make_crl(ca.certificate, ca.key, revoked, _instant(now_ms)) for ca in signers)
 
 

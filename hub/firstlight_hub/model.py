@@ -57,6 +57,7 @@ class Device(NamedTuple):
         boot_id: of the last boot that beat, or None.
         clone_at_ms: when two boxes were last seen to beat as this device, or None.
         gone_at_ms: when the broker last reported its will, or None; only a hint.
+        certificate_ends_at_ms: when the certificate of its present key ends, or None; read only, never put.
     """
 
     number: int
@@ -86,6 +87,7 @@ class Device(NamedTuple):
     boot_id: str | None = None
     clone_at_ms: int | None = None
     gone_at_ms: int | None = None
+    certificate_ends_at_ms: int | None = None
 
 
 class Certificate(NamedTuple):

@@ -7,6 +7,7 @@ device trusts: one that has all this already sees that nothing would change, and
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
@@ -122,6 +123,16 @@ class Moves:
                 LOG.warning("Devices are not told where the hub moves: %s", error)
                 self._text = ""
         return self._text
+
+    async def watch(self, changed: Callable[[], None]) -> None:
+        """Says whenever there is something else to tell; runs until it is cancelled, in the loop that answers beats."""
+        before = ""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            text = self.text()
+            if text not in ("", before):
+                before = text
+                changed()
 
     def _look(self) -> None:
         path = self._folder.path / FILE

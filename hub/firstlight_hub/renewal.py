@@ -7,6 +7,7 @@ import logging
 import ssl
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 from cryptography import x509
 
@@ -83,9 +84,10 @@ def clock_warning(ca_pem: str, now: datetime) -> str | None:
     return f"{shown}, but the hub's CA is valid from {begins:%Y-%m-%d} to {ends:%Y-%m-%d}: check the clock first."
 
 
-def ending_warning(known: Authorities, now: datetime) -> str | None:
+def ending_warning(known: Authorities, folder: Path, now: datetime) -> str | None:
     """One sentence where the hub's CA ends within a year and has no successor, or None."""
     ends = known.present.certificate.not_valid_after_utc
     if known.successor is not None or not now <= ends <= now + ENDING:
         return None
-    return f"The hub's CA ends on {ends:%Y-%m-%d}: boxes need time to learn of another (firstlight-hub ca new)."
+    how = f"firstlight-hub ca new --dir {folder}"
+    return f"The hub's CA ends on {ends:%Y-%m-%d}: boxes need time to learn of another ({how})."

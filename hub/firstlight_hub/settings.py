@@ -35,7 +35,7 @@ port = {port}
 public_url = ""
 
 # true: a proxy with a public certificate stands before the hub (public_url names it), and the hub speaks plain HTTP
-# on this machine's loopback only.
+# on this machine's loopback only. Not with mqtt = "mosquitto", whose certificate is of the hub's own CA.
 behind_proxy = false
 
 # Seconds between two beats of a device.
@@ -54,15 +54,15 @@ take_back = false
 history_days = 7
 
 # Over what devices beat, "http" or "mqtt", and what they show, "secret" or "certificate", where neither the operator
-# nor the technician chose otherwise for a device.
+# nor the technician chose otherwise for a device. "websocket" (MQTT over a WebSocket) is chosen per device only.
 transport = "http"
 credential = "secret"
 
-# Days that a device's certificate is good for; devices renew theirs after two thirds of them.
+# Days that a device's certificate is good for; devices renew theirs between 60 and 75 % of them.
 certificate_days = 90
 
 # A CA of your own that signs devices and this hub, instead of the one that init made: PEM files, the certificate first
-# and its chain after it.
+# and its chain after it. With MQTT it must sign nothing else: a broker knows a certificate by its name only.
 ca_certificate = ""
 ca_key = ""
 
@@ -76,6 +76,7 @@ client_certificate_header = "Client-Cert"
 mqtt = "off"
 
 # Ports for boxes; 0 = none. One for secrets and one for certificates, each plain MQTT in TLS or a WebSocket in TLS.
+# RabbitMQ takes both kinds on one port; mosquitto takes no certificates on a WebSocket.
 mqtt_port = 8883
 mqtt_certificate_port = 8884
 mqtt_websocket_port = 0
@@ -85,7 +86,8 @@ mqtt_websocket_certificate_port = 0
 mqtt_host = ""
 
 # For "external" and "rabbitmq": how this hub reaches the broker (mqtts://HOST:PORT or amqps://HOST:PORT/VHOST; mqtt://
-# and amqp:// on this machine only), as whom, and whose certificates it trusts there ("" = its own CA).
+# and amqp:// on this machine only), as whom (for "external" the hub adds a part that nobody can guess), and whose
+# certificates it trusts there ("" = its own CA).
 broker_url = ""
 broker_user = "firstlight-hub"
 broker_password_file = ""

@@ -270,12 +270,13 @@ def make_crl(ca: x509.Certificate, ca_key: SigningKey, revoked: Sequence[tuple[s
         now: aware UTC.
     """
     # Brokers refuse everybody once a list has run out, so it never does: the hub writes a new one at every change.
-    listed = x509.CertificateRevocationListBuilder().issuer_name(ca.subject)
-    listed = listed.last_update((now - BACKDATED).replace(microsecond=0)).next_update(now + timedelta(days=CA_DAYS))
+    entries = []
     for serial, at_ms in revoked:
         at = datetime.fromtimestamp(at_ms // 1000, timezone.utc)
-        one = x509.RevokedCertificateBuilder().serial_number(int(serial, 16)).revocation_date(at).build()
-        listed = listed.add_revoked_certificate(one)
+        entries.append(x509.RevokedCertificateBuilder().serial_number(int(serial, 16)).revocation_date(at).build())
+    # All at once: each add_revoked_certificate copies the whole list, which takes 18 s for 100,000.
+    listed = x509.CertificateRevocationListBuilder(revoked_certificates=entries).issuer_name(ca.subject)
+    listed = listed.last_update((now - BACKDATED).replace(microsecond=0)).next_update(now + timedelta(days=CA_DAYS))
     own = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(own_id(ca))
     listed = listed.add_extension(own, critical=False).add_extension(x509.CRLNumber(int(now.timestamp())), False)
     return listed.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)

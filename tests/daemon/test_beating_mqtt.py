@@ -16,7 +16,7 @@ from firstlight.core.model import Credential, Registration
 from firstlight.wire.heartbeat import decode_beat
 from firstlight.wire.problem import Problem, encode_problem
 from tests.contract.http_transports.servers import PATIENCE_S
-from tests.contract.mqtt.broker import Talk
+from tests.contract.mqtt.broker import GoneError, Talk
 from tests.daemon.box import DEVICE_KEY, Box
 from tests.daemon.mqtt_site import TOPIC, Site, answer, broken, refusing, removed
 from tests.daemon.platform_server import PlatformServer, common_name, refused
@@ -66,6 +66,29 @@ def test_a_beat_costs_few_wake_ups(site: Site, make_box: MakeBox) -> None:
 
     assert kernel_says(box.pid, "status", "Threads") == 1 and site.server.connections == 1
     assert switches <= 5 * (len(site.beats) - before[1] + 1)
+
+
+def test_a_broker_that_wants_to_hear_more_gets_pings(site: Site, make_box: MakeBox) -> None:
+    """Server Keep Alive of two seconds: pings in time between the beats, one connection, nothing shown."""
+
+    def strict(talk: Talk) -> None:
+        talk.login()
+        talk.connack(properties=b"\x13\x00\x02")
+        site.take(talk)
+        talk.peer.sock.settimeout(3.0)  # one and a half times the keep-alive
+        talk.behave()
+
+    site.script = strict
+    box = make_box(1.0, site.over_mqtt)
+    box.start()
+    for _ in range(3):
+        site.heard.pings.get(timeout=PATIENCE_S)
+    before = kernel_says(box.pid, "status", "voluntary_ctxt_switches")
+    for _ in range(2):
+        site.heard.pings.get(timeout=PATIENCE_S)
+
+    assert site.server.connections == 1 and box.status()["state"] == "beating"
+    assert kernel_says(box.pid, "status", "voluntary_ctxt_switches") - before <= 12
 
 
 def test_a_broker_that_talks_without_end_is_not_listened_to(site: Site, make_box: MakeBox) -> None:
@@ -175,6 +198,44 @@ def test_a_broker_without_reasons_is_explained_by_the_hub(
     assert sum("mqtt_not_authorized" in line for line in box.log.read_text().splitlines()) == 1
 
 
+def test_a_broker_that_is_gone_cuts_nobody_off(site: Site, server: PlatformServer, make_box: MakeBox) -> None:
+    """Nobody listens any more: beats and kept ones go over HTTPS with the same credential, and the status says so."""
+    box = make_box(60.0, site.over_mqtt)
+    box.start()
+    site.wait_beats(1)
+    talk = site.talks.get(timeout=PATIENCE_S)
+    site.server.stop()
+    talk.peer.sock.close()
+    past = box.wait_status(lambda found: found["brokerOutOfReach"])
+    server.wait_beats(2)
+
+    assert (past["state"], past["brokerOutOfReach"], past["spooled"]) == ("beating", "connect_refused", 0)
+    assert len(server.beats[0].missed) == 3 and {one.authorization for one in server.requests} == {
+        f"Bearer {DEVICE_KEY}"
+    }
+    log = box.log.read_text()
+    assert f"The broker 127.0.0.1:{site.server.port} refused the connection. [connect_refused]" in log
+    assert "its beats go over HTTP. [connect_refused]" in log
+
+
+def test_a_broker_that_comes_back_has_the_beats_again(site: Site, server: PlatformServer, make_box: MakeBox) -> None:
+    """Every connection ends without a word, then none does: the device is online from the fourth failure on."""
+
+    def hangs_up(talk: Talk) -> None:
+        raise GoneError
+
+    site.script = hangs_up
+    box = make_box(600.0, site.over_mqtt)
+    box.start()
+    box.wait_status(lambda found: found["brokerOutOfReach"] == "reply_cut")
+    server.wait_beats(3)
+    site.script = site.serve
+    site.wait_beats(2)
+    back = box.wait_status(lambda found: found["state"] == "beating" and not found["brokerOutOfReach"])
+
+    assert back["spooled"] == 0 and "The broker takes this device's beats again." in box.log.read_text()
+
+
 def test_a_no_over_mqtt_parks_and_ends_the_connection(site: Site, make_box: MakeBox) -> None:
     """The hub's own refusal comes as an answer; nobody holds a connection for hours for nothing."""
 
@@ -278,10 +339,11 @@ def test_a_certificate_of_another_ca_is_named(server: PlatformServer, certified:
 def test_a_hangup_over_mqtt_says_goodbye_first(site: Site, make_box: MakeBox) -> None:
     """Making way ends the session properly; afterwards the device asks again on a new connection."""
     box = make_box(1.0, site.over_mqtt)
-    box.goes_back_through("pass")
+    box.goes_back_through(f"import os\nos.unlink({box.store.path + '/wish.json'!r})")
     box.start()
     site.wait_beats(1)
     box.wait_for("STATUS=Online")
+    box.store.write_json("wish.json", {"id": "1" * 32})
     os.kill(box.pid, signal.SIGHUP)
     site.wait_beats(2)
 

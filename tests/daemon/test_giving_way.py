@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from firstlight.system.store import WISH
 from tests.daemon.box import Box
 from tests.daemon.platform_server import PlatformServer, Request, accepted, refused
 
@@ -16,11 +17,23 @@ MakeBox = Callable[..., Box]
 
 
 def notes(box: Box) -> str:
-    """A script that tells in a file that it ran: its pid and the notify socket it sees."""
+    """A script that tells in a file that it ran (its pid and the notify socket it sees), and fulfils the wish."""
     return (
-        f"import os\nwith open({str(box.folder / 'again')!r}, 'a') as file:\n"
+        f"import os\nif os.path.exists({wish(box)!r}):\n    os.unlink({wish(box)!r})\n"
+        f"with open({str(box.folder / 'again')!r}, 'a') as file:\n"
         "    print(os.getpid(), os.environ['NOTIFY_SOCKET'], file=file)"
     )
+
+
+def wish(box: Box) -> str:
+    """Path of what 'firstlight rotate' leaves."""
+    return f"{box.store.path}/{WISH}"
+
+
+def hang_up(box: Box) -> None:
+    """What 'firstlight rotate' does: a wish, and SIGHUP."""
+    box.store.write_json(WISH, {"id": "1" * 32})
+    os.kill(box.pid, signal.SIGHUP)
 
 
 def lives(box: Box) -> list[str]:
@@ -36,7 +49,7 @@ def test_a_hangup_leads_through_the_door_and_back(server: PlatformServer, make_b
     box.start()
     server.wait_beats(1)
     box.wait_for("STATUS=Online")
-    os.kill(box.pid, signal.SIGHUP)
+    hang_up(box)
     box.wait_for("STATUS=Making way")
     assert f"MAINPID={box.pid}" in box.wait_for("READY=1")
     server.wait_beats(2)
@@ -50,11 +63,12 @@ def test_a_hangup_leads_through_the_door_and_back(server: PlatformServer, make_b
 def test_a_second_hangup_on_the_way_is_neither_lost_nor_deadly(server: PlatformServer, make_box: MakeBox) -> None:
     """SIGHUP while the richer process runs waits for the agent, which then goes the same way once more."""
     box = make_box(1.0)
-    twice = f"if len(open({str(box.folder / 'again')!r}).readlines()) == 1:\n    os.kill(os.getpid(), 1)"
+    again = f"    open({wish(box)!r}, 'w').write('{{\"id\": \"2\"}}')\n    os.kill(os.getpid(), 1)"
+    twice = f"if len(open({str(box.folder / 'again')!r}).readlines()) == 1:\n{again}"
     box.goes_back_through(f"{notes(box)}\n{twice}")
     box.start()
     server.wait_beats(1)
-    os.kill(box.pid, signal.SIGHUP)
+    hang_up(box)
     box.wait_for("Making way")
     box.wait_for("Making way")
     box.wait_for("READY=1")
@@ -69,17 +83,36 @@ def test_a_hangup_during_a_call_lets_it_finish(server: PlatformServer, make_box:
     box = make_box(1.0)
     box.goes_back_through(notes(box))
 
-    def hang_up(request: Request) -> object:
+    def meanwhile(request: Request) -> object:
         if len(server.requests) == 0:
-            os.kill(box.pid, signal.SIGHUP)
+            hang_up(box)
         return accepted()
 
-    server.rule = hang_up  # type: ignore[assignment]
+    server.rule = meanwhile  # type: ignore[assignment]
     box.start()
     box.wait_for("Making way")
     server.wait_beats(2)
 
     assert server.connections == 2 and server.beats[1].missed == () and len(lives(box)) == 1
+
+
+def test_a_storm_of_hangups_ends_nothing(server: PlatformServer, make_box: MakeBox) -> None:
+    """A thousand SIGHUPs with nothing due: the process never makes way, and beats on over the same connection."""
+    box = make_box(60.0)
+    box.goes_back_through(notes(box))
+    box.start()
+    for round_number in range(1, 6):
+        server.wait_beats(round_number)
+        for _ in range(200):
+            os.kill(box.pid, signal.SIGHUP)
+    server.wait_beats(8)
+    assert lives(box) == [] and server.connections == 1 and server.beats[-1].missed == ()
+
+    hang_up(box)
+    box.wait_for("Making way")
+    server.wait_beats(10)
+    assert len(lives(box)) == 1
+    assert box.kill(signal.SIGTERM) == 0
 
 
 def test_without_a_way_back_a_hangup_is_nothing(server: PlatformServer, make_box: MakeBox) -> None:

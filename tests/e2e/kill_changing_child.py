@@ -15,39 +15,19 @@ from collections.abc import Callable
 
 from firstlight.cli import change_now
 from firstlight.cli.changing import Changing
-from firstlight.cli.sessions import Sessions
-from firstlight.cli.settings import Settings
+from firstlight.cli.settings import Settings, proxy_of
 from firstlight.core import change
-from firstlight.core.exchange import Call, HttpCall, Reply
 from firstlight.core.interfaces import Session
 from firstlight.core.lifecycle import Accepted
 from firstlight.core.model import Beat, Facts, Metrics, Registration
 from firstlight.daemon.notify import service_notifier
+from firstlight.daemon.sessions import Sessions
 from firstlight.platforms.hub import device
 from firstlight.system import changes
 from firstlight.system.clock import SystemClock
 from firstlight.system.store import RUNNING, StateDirectory
 from firstlight.wire.facts import facts_hash
-from tests.e2e.kill_child import Fuse, in_child
-
-
-class FusedSession:
-    """A session around the real one: a step before each call and after each reply."""
-
-    def __init__(self, real: Session, fuse: Fuse) -> None:
-        self.real, self.fuse = real, fuse
-
-    def exchange(self, call: Call, deadline_s: float) -> Reply:
-        """Calls the real one, with a step on either side."""
-        name = call.url.rsplit("/", 1)[1] if isinstance(call, HttpCall) else "message"
-        self.fuse.step(f"send {name}")
-        reply = self.real.exchange(call, deadline_s)
-        self.fuse.step(f"reply to {name}")
-        return reply
-
-    def close(self) -> None:
-        """Closes the real one."""
-        self.real.close()
+from tests.e2e.kill_child import Fuse, Fused, in_child
 
 
 def enrolled(store: StateDirectory) -> Registration:
@@ -62,7 +42,8 @@ def change_until_killed(state_dir: str, text: str, fuse: Fuse) -> None:
     store = StateDirectory(state_dir, on_step=fuse.step)
     registration = enrolled(store)
     notes = changes.load(store)
-    asked = notes._replace(heard=text) if text else notes._replace(rotate=True)
+    # Long after the round before: rotations keep a distance.
+    asked = notes._replace(heard=text) if text else notes._replace(rotate=True, rotation_rest=change.Later())
     changes.save(store, change.begun(asked))
     with store.lock(RUNNING):
         parts = change_now.parts_of(
@@ -70,7 +51,7 @@ def change_until_killed(state_dir: str, text: str, fuse: Fuse) -> None:
         )
 
         def fused(opens: Callable[[Registration], Session]) -> Callable[[Registration], Session]:
-            return lambda found: FusedSession(opens(found), fuse)  # type: ignore[return-value]
+            return lambda found: Fused(opens(found), fuse)  # type: ignore[return-value]
 
         parts = parts._replace(open_plain=fused(parts.open_plain), open_proving=fused(parts.open_proving))
         Changing(parts, registration).perform()
@@ -85,7 +66,7 @@ def go_on(state_dir: str) -> int:
     moment = clock.moment()
     sequence = int(moment.monotonic_s * 1000)
     beat = Beat(sequence, moment, Metrics(), "0", Facts(), facts_hash(Facts()), asks=True)
-    session = Sessions(settings, store, clock, device).for_beats(registration)
+    session = Sessions(store, clock, device, lambda host: proxy_of(settings, host)).for_beats(registration)
     event = device.read_beat(registration, session.exchange(device.beat(registration, beat), 20))
     session.close()
     if not isinstance(event, Accepted):

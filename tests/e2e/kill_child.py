@@ -15,12 +15,13 @@ import secrets
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from firstlight.cli import enrolling
 from firstlight.cli.enrolling import Parts
 from firstlight.cli.lifetime import renew_at_s
 from firstlight.cli.main import main
-from firstlight.core.exchange import HttpCall, HttpReply
+from firstlight.core.exchange import HttpCall
 from firstlight.core.interfaces import Session
 from firstlight.core.model import Facts, Invitation, Registration, Trust, parse_endpoint, parse_install_id
 from firstlight.platforms.hub import device
@@ -48,12 +49,12 @@ class Fuse:
 class Fused:
     """A caller or session around the real one: a step before each call and after each reply."""
 
-    def __init__(self, real: HttpCalls | HttpSession, fuse: Fuse) -> None:
+    def __init__(self, real: HttpCalls | Session, fuse: Fuse) -> None:
         self.real, self.fuse = real, fuse
 
-    def exchange(self, call: HttpCall, deadline_s: float) -> HttpReply:
+    def exchange(self, call: Any, deadline_s: float) -> Any:
         """Calls the real one, with a step on either side."""
-        name = call.url.rsplit("/", 1)[1]
+        name = call.url.rsplit("/", 1)[1] if isinstance(call, HttpCall) else "message"
         self.fuse.step(f"send {name}")
         reply = self.real.exchange(call, deadline_s)
         self.fuse.step(f"reply to {name}")

@@ -206,7 +206,7 @@ def test_headings_claim_no_more_than_was_tried(hub: Hub) -> None:
 
 
 def test_next_steps_can_be_typed_as_they_stand(hub: Hub, make_box: MakeBox) -> None:
-    """Where this program is not what the PATH calls firstlight, next steps give its path."""
+    """Where this program is not what the PATH calls firstlight, next steps give its path; and the state directory."""
     box = make_box(hub)
     box.env["PATH"] = "/usr/bin:/bin"
     away = box.cli("run", check=False).stderr
@@ -214,8 +214,9 @@ def test_next_steps_can_be_typed_as_they_stand(hub: Hub, make_box: MakeBox) -> N
     box.env["PATH"] = f"{box.state_dir.parent}:/usr/bin:/bin"
     linked = box.cli("run", check=False).stderr
 
-    assert f"'{BIN / 'firstlight'} enroll'" in away
-    assert "'firstlight enroll'" in linked
+    on_state = f"enroll --state-dir {box.state_dir}'"
+    assert f"'{BIN / 'firstlight'} {on_state}" in away
+    assert f"'firstlight {on_state}" in linked
 
 
 def test_offline_without_a_payload_is_said(hub: Hub) -> None:

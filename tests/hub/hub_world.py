@@ -130,6 +130,10 @@ class HeardBroker:
         """Notes it."""
         self.heard.append(("ended", device_id))
 
+    def expel(self, device_id: str) -> None:
+        """Notes it."""
+        self.heard.append(("expel", device_id))
+
     def tell(self, workspace: str, device_id: str, body: bytes) -> None:
         """Notes it."""
         self.heard.append(("tell", workspace, device_id, body.decode()))

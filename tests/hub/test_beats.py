@@ -188,13 +188,15 @@ def test_disk_that_fails_is_503_with_a_time_to_wait(tmp_path: Path, box: Box) ->
         assert answer.headers["retry-after"] == "10"
 
 
-def test_move_travels_with_beats_that_carry_facts_or_ask(hub: World, box: Box) -> None:
-    """Where the hub moved to is said to the first beat of a connection and to one that asks, not each minute."""
+def test_move_travels_with_beats_that_carry_facts_or_ask_and_once_when_it_is_new(hub: World, box: Box) -> None:
+    """Where the hub moved to is said to a connection's first beat, to one that asks, and once after a change."""
     device_id, _ = hub.enrolled(box)
     beats = Beats(hub.store, hub.clock, 60, 7, move_for=lambda beat: f"moved-{beat.sequence}")
     beater = beats.for_broker("demo", device_id)
-    bodies = [box.beat_body(facts=FACTS), box.beat_body(), box.beat_body(asks=True)]
-    assert [beats.reply(beater, decode_beat(body)).move for body in bodies] == ["moved-1", "", "moved-3"]
+    bodies = [box.beat_body(facts=FACTS), box.beat_body(), box.beat_body(asks=True), box.beat_body()]
+    assert [beats.reply(beater, decode_beat(body)).move for body in bodies] == ["moved-1", "", "moved-3", ""]
+    beats.have_news()
+    assert [beats.reply(beater, decode_beat(box.beat_body())).move for _ in range(2)] == ["moved-5", ""]
 
 
 def test_a_device_is_known_whichever_road_it_takes(hub: World, box: Box) -> None:
@@ -263,3 +265,19 @@ def test_fault_is_a_plain_sentence_to_the_device(caplog: pytest.LogCaptureFixtur
     assert refusal(answer) == (500, "internal")
     assert "hush" not in answer.text
     assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize(("facts", "after_s"), [(FACTS, 60), (None, 3600)])
+def test_rotate_asked_at_another_hub(hub: World, box: Box, facts: Facts | None, after_s: int) -> None:
+    """Another hub on this database wrote it: heard of after a minute by a beat with facts, after an hour by any."""
+    device_id, key = hub.enrolled(box)
+    assert hub.beat(device_id, key, box.beat_body()).status_code == 200
+    with closing(SqliteStore(hub.folder / "hub.sqlite3")) as elsewhere, elsewhere.writing() as transaction:
+        device = transaction.device(device_id)
+        assert device is not None
+        transaction.put_device(device._replace(rotate_asked_at_ms=START_MS))
+    told = []
+    for step_s in (after_s - 1, 1):
+        hub.clock.forward(step_s)
+        told.append(hub.beat(device_id, key, box.beat_body(facts=facts)).json().get("rotate", False))
+    assert told == [False, True]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import socket
 import ssl
+import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -329,3 +330,42 @@ def test_nobody_is_trusted_by_default(tmp_path: Path) -> None:
     with Served(folder, make(folder), "--plain-http-on-loopback") as plain:
         answer = plain.client.get("/health", headers={HEADER: ":AAAA:"})
     assert refusal(answer) == (400, "proxy_not_trusted")
+
+
+def status_until(wanted: int, ask: Callable[[], httpx.Response]) -> httpx.Response:
+    """Asks until it is answered so, or patience ends -> the last answer."""
+    until_s = time.monotonic() + PATIENCE_S
+    while True:
+        answer = ask()
+        if answer.status_code == wanted or time.monotonic() > until_s:
+            return answer
+
+
+def test_certificates_of_a_ca_end_when_its_file_is_taken_away(hub: Served, tmp_path: Path) -> None:
+    """While the hub serves: neither a handshake nor a proxy's header lets in what only that CA signed."""
+    device, other = enroll(hub), new_authority()
+    theirs = pem(certify(other, device.box.private, device.names))
+
+    def shows() -> httpx.Response:
+        with client(hub, theirs, device.box) as calling:
+            try:
+                return beat(calling, device)
+            except httpx.TransportError:  # the handshake was refused: the hub has not seen the file yet
+                return httpx.Response(0)
+
+    def hands_over() -> httpx.Response:
+        with client(hub) as calling:
+            return beat(calling, device, **{HEADER: in_header(theirs)})
+
+    kept = tmp_path / "kept.pem"
+    kept.write_text(other.pem)
+    file = kept.replace(hub.folder / "ca-former-7.pem")
+    try:
+        assert status_until(200, shows).status_code == 200
+        assert status_until(200, hands_over).status_code == 200
+    finally:
+        file.unlink()
+    for ask in (shows, hands_over):
+        assert refusal(status_until(401, ask)) == (401, "key_invalid")
+    with client(hub, device.certificate_pem, device.box) as calling:
+        assert beat(calling, device).status_code == 200

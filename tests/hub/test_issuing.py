@@ -12,6 +12,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from firstlight.wire.redeem import decode_redeem_answer
 from firstlight_hub.model import Certificate, Refusal, certificate_hash
+from firstlight_hub.service.issuing import Issuing, Request
 from tests.hub.hub_world import JSON, START_MS, Box, HeardBroker, World, authorities, refusal, world
 
 BROKERS = {
@@ -72,6 +73,21 @@ def test_wish_that_cannot_be_fulfilled_spends_nothing(tmp_path: Path, box: Box) 
             assert refusal(hub.redeem(install_id, box, body)) == (409, "transport_unavailable")
         assert hub.parts.devices.get("demo", device_id).key_hash is None
         assert hub.redeem(install_id, box, box.redeem_body(transport="mqtt")).status_code == 201
+
+
+def test_certificate_that_nobody_can_sign_becomes_no_secret(tmp_path: Path, box: Box) -> None:
+    """Whoever comes to the granting itself without a signer gets nothing, for any word but "secret"."""
+    issuing = Issuing(lambda: START_MS, b"s" * 32)
+    with world(tmp_path) as hub:
+        device_id, _ = hub.created()
+        with hub.store.writing() as transaction:
+            device = transaction.device(device_id)
+            assert device is not None
+            for credential in ("certificate", ""):
+                with pytest.raises(Refusal) as caught:
+                    issuing.grant(transaction, device, Request(box.csr_pem, box.fingerprint), 1, credential)
+                assert caught.value.code == "transport_unavailable"
+            assert issuing.grant(transaction, device, Request(box.csr_pem, box.fingerprint), 1, "secret").key
 
 
 @pytest.mark.parametrize("field", ["transport", "credential"])

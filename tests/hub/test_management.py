@@ -122,11 +122,17 @@ def test_create_refuses_bad_fields(hub: World, fields: dict[str, Any]) -> None:
 
 def test_create_takes_the_road_that_is_wished_for(hub: World) -> None:
     """Transport and credential are kept for the redeem, and nothing of it is shown in the public record."""
-    device_id, _ = hub.created(transport="websocket", credential="certificate")
+    device_id, _ = hub.created(transport="http", credential="secret")
     plain, _ = hub.created(transport=None, credential=None)
     found = [hub.parts.devices.get("demo", one) for one in (device_id, plain)]
-    assert [(one.transport, one.credential) for one in found] == [("websocket", "certificate"), (None, None)]
+    assert [(one.transport, one.credential) for one in found] == [("http", "secret"), (None, None)]
     assert hub.device(device_id).keys() == hub.device(plain).keys()
+
+
+def test_create_refuses_a_road_that_the_hub_has_not(hub: World) -> None:
+    """The operator hears it, not the technician; nothing is made."""
+    assert refusal(hub.create(transport="websocket")) == (409, "transport_unavailable")
+    assert hub.call("GET", BASE).json() == {"data": []}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +19,6 @@ from firstlight.transports.tls import client_context
 from firstlight.wire.move import Move, decode_statement, unseal
 from firstlight_hub import tls
 from firstlight_hub.authorities import Authorities
-from firstlight_hub.cli import main
 from firstlight_hub.folder import HubFolder
 from firstlight_hub.moves import LOOK_EVERY_S, Moves, Order, sealed, write_order
 from firstlight_hub.renewal import LOOK_EVERY_S as CERTIFICATE_LOOK_EVERY_S
@@ -38,13 +37,6 @@ def folder(tmp_path: Path) -> HubFolder:
     made.create(HOSTS, 8443, "demo")
     made.finish(HOSTS, 8443, "demo")
     return made
-
-
-def run(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str, str]:
-    """Runs one command in this process -> exit status, output, errors."""
-    status = main([str(word) for word in words])
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
 
 
 class Turned:
@@ -133,6 +125,34 @@ def test_text_is_signed_once_and_follows_the_files(folder: HubFolder) -> None:
     assert believed(moves.text(), folder.authorities().present.certificate).endpoint == HERE
 
 
+def test_watch_says_when_there_is_something_else_to_tell(folder: HubFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An order and another one are said once each; an order that was taken back is nothing to tell."""
+    monkeypatch.setattr("firstlight_hub.moves.LOOK_EVERY_S", 0.01)
+    moves = Moves(folder, HERE)
+    said: list[str] = []
+
+    async def watched() -> None:
+        heard = asyncio.Event()
+
+        def changed() -> None:
+            said.append(moves.text())
+            heard.set()
+
+        watching = asyncio.create_task(moves.watch(changed))
+        for port in (1, 2):
+            write_order(folder.path, Order(f"https://new.example:{port}", "own", (), port))
+            await asyncio.wait_for(heard.wait(), PATIENCE_S)
+            heard.clear()
+            (folder.path / "move.json").unlink()
+            while moves.text():
+                await asyncio.sleep(0.01)
+        watching.cancel()
+
+    asyncio.run(watched())
+    present = folder.authorities().present.certificate
+    assert [believed(one, present).endpoint[-1] for one in said] == ["1", "2"]
+
+
 # ---- the files -------------------------------------------------------------------------------------------------
 
 
@@ -201,74 +221,6 @@ def test_backup_has_the_cas_and_the_move(folder: HubFolder, tmp_path: Path) -> N
     assert len(copy.authorities().accepted()) == 3
     assert (copy.path / "move.json").read_bytes() == (folder.path / "move.json").read_bytes()
     assert {stat.S_IMODE(path.stat().st_mode) for path in copy.path.iterdir()} == {0o600}
-
-
-# ---- the commands ----------------------------------------------------------------------------------------------
-
-
-def test_ca_commands_say_what_they_did(folder: HubFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    """new, list, switch, list; twice new and switch without a successor are refused with the next step."""
-    where = ("--dir", folder.path)
-    assert run(capsys, "ca", "switch", *where)[::2][0] == 2
-    status, output, _ = run(capsys, "ca", "new", *where)
-    assert (status, "firstlight-hub ca switch" in output) == (0, True)
-    assert run(capsys, "ca", "new", *where)[0] == 2
-    listed = run(capsys, "ca", "list", *where)[1].splitlines()
-    assert [line.split()[0] for line in listed] == ["STATE", "present", "next"]
-    assert run(capsys, "ca", "switch", *where)[0] == 0
-    after = run(capsys, "ca", "list", *where)[1].splitlines()
-    assert [line.split()[0] for line in after] == ["STATE", "present", "former"]
-    assert after[1].split()[1] == listed[2].split()[1]
-    for name in ("ca.key", "ca.pem", "ca-former-1.key", "ca-former-1.pem"):
-        assert stat.S_IMODE((folder.path / name).stat().st_mode) == 0o600
-
-
-def test_move_command_writes_and_cancels_the_order(
-    folder: HubFolder, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    """The order is for its owner only; --cancel takes it away, and a second one says that there was none."""
-    other = tmp_path / "other.pem"
-    other.write_text(new_authority().pem)
-    words = ("--to", "https://new.example:9443", "--ca", other, "--broker", "certificate=mqtts://b.example:8884")
-    assert run(capsys, "move", "--dir", folder.path, *words)[0] == 0
-    path = folder.path / "move.json"
-    order = json.loads(path.read_text())
-    assert (order["endpoint"], order["trust"]) == ("https://new.example:9443", other.read_text())
-    assert order["brokers"] == {"certificate": "mqtts://b.example:8884"}
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert run(capsys, "move", "--dir", folder.path, "--cancel")[0] == 0
-    assert not path.exists()
-    assert "no move" in run(capsys, "move", "--dir", folder.path, "--cancel")[1]
-
-
-@pytest.mark.parametrize(
-    ("words", "code"),
-    [
-        (("--to", "http://new.example"), "endpoint_insecure"),
-        (("--to", "nowhere"), "endpoint_malformed"),
-        (("--to", "https://new.example", "--ca", "/nowhere.pem"), "ca_malformed"),
-        (("--to", "https://new.example", "--ca", __file__), "ca_malformed"),
-        (("--to", "https://new.example", "--broker", "both=mqtts://b"), "usage"),
-        (("--to", "https://new.example", "--broker", "secret=mqtt://b.example"), "usage"),
-        (("--cancel", "--broker", "secret=mqtts://b"), "usage"),
-        ((), "usage"),
-        (("--to", "https://new.example", "--cancel"), "usage"),
-    ],
-)
-def test_move_that_cannot_be_is_refused(
-    folder: HubFolder, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], code: str
-) -> None:
-    """Each with its code, and no order is left."""
-    status, _, errors = run(capsys, "move", "--dir", folder.path, *words)
-    assert status != 0
-    assert f"[{code}]" in errors
-    assert not (folder.path / "move.json").exists()
-
-
-def test_move_behind_a_proxy_is_refused(folder: HubFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    """Boxes that trust their system's store could not check the signature."""
-    change(folder.path, behind_proxy=True, public_url="https://hub.example")
-    assert run(capsys, "move", "--dir", folder.path, "--to", "https://new.example")[0] == 2
 
 
 # ---- a served hub ----------------------------------------------------------------------------------------------

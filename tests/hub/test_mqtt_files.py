@@ -13,7 +13,7 @@ import pytest
 from cryptography import x509
 
 from firstlight.core.model import Secret
-from firstlight.errors import StateError, UsageError
+from firstlight.errors import StateError
 from firstlight_hub import tls
 from firstlight_hub.cli.broker import addresses
 from firstlight_hub.mqtt.files import (
@@ -165,6 +165,17 @@ def test_the_access_list_gives_a_device_its_own_topics(hub: Hub) -> None:
     assert (hub.files.folder / ACL).read_text() == access_list("hub.user")
 
 
+def test_a_device_that_is_barred(hub: Hub) -> None:
+    """It may publish nothing, until it is no longer barred."""
+    hub.files.barred.add("cam-1")
+    assert hub.files.write(())
+    rules = (hub.files.folder / ACL).read_text()
+    assert rules == access_list("hub.user") + "\nuser cam-1\ntopic deny firstlight/#\n"
+    hub.files.barred.clear()
+    assert hub.files.write(())
+    assert (hub.files.folder / ACL).read_text() == access_list("hub.user")
+
+
 def test_addresses_are_those_of_the_ports() -> None:
     """A port of 0 has no address; the host is the broker's own or the hub's first."""
     settings = parse({"hosts": ["hub.example"], "mqtt": "mosquitto", "mqtt_websocket_port": 8443, **WORKSPACE})
@@ -176,13 +187,6 @@ def test_addresses_are_those_of_the_ports() -> None:
     assert addresses(settings._replace(mqtt="off")) == {}
     elsewhere = settings._replace(mqtt_host="::1", mqtt_port=0, mqtt_websocket_port=0)
     assert addresses(elsewhere) == {"certificate": "mqtts://[::1]:8884"}
-
-
-def test_mosquitto_offers_no_certificates_on_websockets() -> None:
-    """It would not look at the list of revoked ones there."""
-    settings = parse({"hosts": ["hub.example"], "mqtt": "external", "mqtt_websocket_certificate_port": 9, **WORKSPACE})
-    with pytest.raises(UsageError):
-        addresses(settings)
 
 
 def test_work_is_done_once_for_all_who_asked_before_it_began() -> None:
@@ -225,3 +229,64 @@ def test_failed_work_is_told_and_everything_is_looked_at_next_time() -> None:
         together.do("a")
     together.do("b")
     assert rounds == [{"a"}, None]
+
+
+def test_who_waits_no_longer_is_served_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounds that take longer than anybody waits: what was asked meanwhile is done after them, by whoever is at it."""
+    monkeypatch.setattr("firstlight_hub.mqtt.link.PATIENCE_S", 0.05)
+    begun, gate = threading.Event(), threading.Event()
+    rounds: list[set[str] | None] = []
+
+    def work(whose: set[str] | None) -> None:
+        rounds.append(whose)
+        begun.set()
+        assert gate.wait(10)
+
+    together = Together(work)
+    first = threading.Thread(target=together.do, args=("a",))
+    first.start()
+    assert begun.wait(10)
+    assert not together.do("b") and not together.do("c")
+    assert rounds == [{"a"}]
+    gate.set()
+    first.join(10)
+    assert not first.is_alive()
+    assert rounds == [{"a"}, {"b", "c"}]
+    assert not together.is_behind
+    assert together.do("d")
+
+
+def test_a_failure_is_told_to_all_who_waited_for_that_round() -> None:
+    """Nobody takes for done what failed in another's thread; it is still to be done."""
+    begun, gate, failing = threading.Event(), threading.Event(), threading.Event()
+    told: list[bool] = []
+
+    def work(_: set[str] | None) -> None:
+        if begun.is_set():
+            assert failing.wait(10)
+            raise StateError("state_unwritable", "The disk is full.")
+        begun.set()
+        assert gate.wait(10)
+
+    together = Together(work)
+
+    def ask() -> None:
+        try:
+            told.append(together.do("b"))
+        except StateError:
+            told.append(False)
+
+    first = threading.Thread(target=together.do, args=("a",))
+    first.start()
+    assert begun.wait(10)
+    others = [threading.Thread(target=ask) for _ in range(3)]
+    for one in others:
+        one.start()
+    while together.asked < 4:
+        assert not gate.is_set()
+    gate.set()
+    failing.set()
+    for one in (first, *others):
+        one.join(10)
+    assert told == [False] * 3
+    assert together.is_behind

@@ -101,6 +101,17 @@ def test_candidate_that_is_replaced_is_revoked(hub: World, box: Box) -> None:
     assert [refused(hub, device_id, one) for one in (first, second)] == ["key_invalid", ""]
 
 
+def test_each_candidate_has_a_subject_of_its_own(hub: World, broker: HeardBroker, box: Box) -> None:
+    """A replaced candidate cannot be taken for the one that replaced it, and the broker hears that it has ended."""
+    device_id, _ = certified(hub, box)
+    broker.news()
+    lost, fresh = Box(), Box()
+    answers = [hub.renew(device_id, box, one) for one in (lost, lost, fresh)]
+    shown = [x509.load_pem_x509_certificate(one.json()["certificatePem"].encode()).subject for one in answers]
+    assert shown[0] == shown[1] != shown[2]
+    assert broker.news() == [("ended", device_id)]
+
+
 def test_device_that_was_off_for_a_year_renews_with_its_key(hub: World, box: Box) -> None:
     """An expired certificate is no hindrance: the signature alone proves the device."""
     device_id, _ = certified(hub, box)
@@ -278,6 +289,20 @@ def test_device_that_was_taken_back_stays_on_its_road(hub: World, box: Box) -> N
     assert hub.parts.beats.for_broker("demo", device_id).device_id == device_id
     assert hub.renew(device_id, box, Box()).json()["transport"] == "mqtt"
     assert hub.beat(device_id, key, box.beat_body()).status_code == 200
+
+
+def test_rotate_needs_a_credential(hub: World, broker: HeardBroker, box: Box) -> None:
+    """A device that never enrolled, or whose credential the operator ended, has nothing to replace; nobody is told."""
+    fresh, _ = hub.created()
+    ended, _ = hub.enrolled(box)
+    hub.call("DELETE", f"/demo/devices/v2/{ended}/credential")
+    broker.news()
+    for device_id, why in ((fresh, "never enrolled"), (ended, "operator ended it")):
+        answer = hub.call("POST", f"/demo/devices/v2/{device_id}/rotate")
+        assert refusal(answer) == (400, "bad_request")
+        assert why in answer.json()["error"]["message"]
+        assert "installId" in answer.json()["error"]["hint"]
+    assert broker.news() == []
 
 
 def test_rotate_needs_the_scope_and_a_device(hub: World, box: Box) -> None:

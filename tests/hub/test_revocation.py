@@ -70,6 +70,16 @@ def test_open_install_ids_end_with_the_credential(hub: World, box: Box) -> None:
     assert refusal(hub.redeem(pending, Box())) == (410, "install_id_revoked")
 
 
+def test_redeeming_anew_ends_what_is_left_of_a_revoked_session(hub: World, broker: HeardBroker, box: Box) -> None:
+    """The broker is told once more to end the sessions of the credential before, in case it has missed it."""
+    device_id, _ = hub.enrolled(box)
+    revoke(hub, device_id)
+    broker.news()
+    again = hub.call("POST", f"{BASE}/{device_id}/install-ids").json()["installId"]
+    assert hub.redeem(again, Box()).status_code == 201
+    assert broker.news() == [("ended", device_id), ("issued", device_id)]
+
+
 @pytest.mark.parametrize("is_same_key", [True, False])
 def test_revoked_device_can_be_invited_again(hub: World, box: Box, is_same_key: bool) -> None:
     """A new installId gives a new credential; the revoked key stays refused, even where the key pair is the same."""
@@ -82,6 +92,36 @@ def test_revoked_device_can_be_invited_again(hub: World, box: Box, is_same_key: 
     assert answer.json()["key"] != key
     assert hub.beat(device_id, answer.json()["key"], other.beat_body()).status_code == 200
     assert refusal(hub.beat(device_id, key, box.beat_body())) == (401, "key_invalid")
+
+
+def test_desk_sees_what_a_device_has(hub: World, box: Box) -> None:
+    """Credential, its end, a rotation that is due and a revocation stand after the seed's fields, listed too."""
+    plain = hub.device(hub.enrolled(Box())[0])
+    device_id, _ = hub.enrolled(box, credential="certificate")
+    shown = hub.device(device_id)
+    assert list(shown)[: len(plain)] == list(plain)
+
+    def ours() -> dict[str, object]:
+        listed = hub.call("GET", "/demo/devices/v2").json()["data"][-1]
+        assert listed == hub.device(device_id)
+        return {name: value for name, value in listed.items() if name not in plain}
+
+    ends = "2027-04-15T08:00:00.000Z"
+    assert ours() == {"credential": "certificate", "certificate_ends_at": ends}
+    hub.call("POST", f"/demo/devices/v2/{device_id}/rotate")
+    hub.clock.forward(86_400)
+    assert hub.renew(device_id, box, Box()).status_code == 200
+    asked = "2027-01-15T08:00:00.000Z"
+    assert ours() == {"credential": "certificate", "certificate_ends_at": ends, "rotate_asked_at": asked}
+    revoke(hub, device_id)
+    assert ours() == {"credential": "certificate", "revoked": True}
+
+
+def test_desk_sees_over_what_a_device_beats(tmp_path: Path) -> None:
+    """MQTT is said, HTTP is not."""
+    with world(tmp_path, brokers={"secret": "mqtts://hub.example:8883"}) as hub:
+        assert hub.device(hub.enrolled(Box(), transport="mqtt")[0])["transport"] == "mqtt"
+        assert "transport" not in hub.device(hub.enrolled(Box(), transport="http")[0])
 
 
 def test_revoked_certificate_is_refused_and_listed(hub: World, box: Box) -> None:

@@ -74,6 +74,8 @@ class Site:
         renewer = Box()
         renewed = self.call("POST", f"/devices/v2/{self.install_id('renewing')}/redeem", renewer.redeem_body())
         renewing = {"workspace": "demo", "deviceId": renewed["deviceId"]}
+        rotated = self.call("POST", f"/devices/v2/{self.install_id('rotated')}/redeem", Box().redeem_body())
+        rotating = {"workspace": "demo", "deviceId": rotated["deviceId"]}
         revoked = self.device("revoked")
         issued = self.call("GET", f"/demo/devices/v2/{revoked['deviceId']}/install-ids", key=operator)
         bundles = (self.hub.folder / "bundles").glob("firstlight-*.tar.gz")
@@ -94,7 +96,7 @@ class Site:
             f"POST {DEVICE}/install-ids": Real(self.device("reissued"), None, operator),
             f"POST {DEVICE}/credential": Real(renewing, renewer.renewal_body(renewing["deviceId"], Box())),
             f"DELETE {DEVICE}/credential": Real(self.device("ended"), None, operator),
-            f"POST {DEVICE}/rotate": Real(self.device("rotated"), None, operator),
+            f"POST {DEVICE}/rotate": Real(rotating, None, operator),
             f"DELETE {DEVICE}/install-ids/{{handle}}": Real(
                 {**revoked, "handle": issued["data"][0]["handle"]}, None, operator
             ),

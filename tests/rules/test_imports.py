@@ -22,19 +22,19 @@ ROOMS: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 
+SESSIONS = {"transports.http_session", "transports.mqtt_session", "transports.proxy"}
+
 # A few places may name more than their room does: the nearest name counts.
 MORE: dict[str, set[str]] = {
     # The hub's dialect is one half of the contract with the hub.
     "firstlight.platforms.hub": {"wire"},
     # The composition root of the process that stays, and what it is handed.
     "firstlight.daemon.run_file": {"system", "transports.proxy"},
+    "firstlight.daemon.sessions": {"system", *SESSIONS},
     "firstlight.daemon.main": {
         "wire",
         "system",
         "platforms",
-        "transports.http_session",
-        "transports.mqtt_session",
-        "transports.proxy",
         "transports.tls",
     },
 }

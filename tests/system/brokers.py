@@ -41,8 +41,10 @@ def _external(hub: Hub) -> Iterator[None]:
     broker = Theirs(folder)
     secret_port, certificate_port = free_port(), free_port()
     hub.configure(mqtt_port=secret_port, mqtt_certificate_port=certificate_port, **broker.settings())
-    hub.serve()  # it waits for the broker, whose files it makes
+    hub.serve()  # it makes the broker's files
     broker.start(secret_port, certificate_port)
+    hub.stop()
+    hub.serve()  # and takes beats when this returns: otherwise some seconds may pass until it tries the broker again
     try:
         yield
     finally:

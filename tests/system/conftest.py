@@ -19,6 +19,7 @@ from firstlight.platforms.hub.management import Created
 from firstlight_hub.bundle import own_tag
 from tests.system.box import Box
 from tests.system.hub_site import Desk, HubSite
+from tests.system.mosquitto_site import close_links
 from tests.system.namespaces import Network, remove_stale_cgroups
 
 CHECKOUT = Path(__file__).parents[2]
@@ -48,6 +49,13 @@ class Installed(NamedTuple):
     device: Created
     done: subprocess.CompletedProcess[str]
     took_s: float
+
+
+@pytest.fixture(scope="module", autouse=True)
+def links() -> Iterator[None]:
+    """No connection to a broker outlives the tests of its file."""
+    yield
+    close_links()
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from firstlight.errors import FirstlightError
 from firstlight.platforms.hub import management
 from firstlight.transports.http_calls import HttpCalls
 from tests.e2e.conftest import wait_until
+from tests.hub.served import change
 from tests.system.namespaces import PLAIN_ENV, WITH_US, Network
 
 BIN = Path(sys.executable).parent
@@ -47,12 +47,13 @@ class Desk:
         assert reply.status < 300, reply.body
         return json.loads(reply.body) if reply.body else None
 
-    def create(self, name: str) -> management.Created:
+    def create(self, name: str, transport: str | None = None, credential: str | None = None) -> management.Created:
         """Creates a device."""
+        wanted = management.NewDevice(name, transport=transport, credential=credential)
 
         def exchange() -> management.Created:
             with HttpCalls(self._trust) as calls:
-                call = management.create(self._endpoint, "demo", self._key, management.NewDevice(name))
+                call = management.create(self._endpoint, "demo", self._key, wanted)
                 return management.read_created(calls.exchange(call, 10))
 
         return self.network.do(exchange)
@@ -81,18 +82,15 @@ class HubSite:
         network: where it listens.
         folder: an own, empty folder.
         bundles: bundle files to offer beside the one of its own Python.
+        settings: of hub.toml.
     """
 
-    def __init__(self, network: Network, folder: Path, bundles: list[Path]) -> None:
+    def __init__(self, network: Network, folder: Path, bundles: list[Path], **settings: object) -> None:
         self.network, self._folder = network, folder / "hub"
         key_file = folder / "operator.key"
         words = ("--host", network.address, "--key-file", str(key_file))
         self._cli("init", *words)
-        settings = self._folder / "hub.toml"
-        for name, value in (("heartbeat_interval_s", 1), ("online_window_s", 5)):
-            text, found = re.subn(rf"(?m)^{name} = .*$", f"{name} = {value}", settings.read_text())
-            assert found == 1, name
-            settings.write_text(text)
+        change(self._folder, **{"heartbeat_interval_s": 1, "online_window_s": 5, **settings})
         (self._folder / "bundles").mkdir(exist_ok=True)
         for bundle in bundles:
             (self._folder / "bundles" / bundle.name).write_bytes(bundle.read_bytes())
@@ -129,6 +127,15 @@ class HubSite:
         """Stops it."""
         self._process.send_signal(signal.SIGTERM)
         self._process.wait(20)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """The hub takes connections but says nothing while the ``with`` block runs."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     @contextmanager
     def away(self) -> Iterator[None]:

@@ -11,13 +11,15 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import paho.mqtt.client as mqtt
 from cryptography.hazmat.primitives import serialization
 from paho.mqtt.enums import CallbackAPIVersion
 
 from firstlight.wire import topics
+from firstlight_hub.service.binding import owned, revoke
+from firstlight_hub.store.sqlite import SqliteStore
 from tests.hub.hub_world import JSON, Box
 from tests.hub.served import Served, change, make
 
@@ -104,6 +106,23 @@ class Site:
         with closing(sqlite3.connect(self.folder / "hub.sqlite3")) as database:
             return [row[0] for row in database.execute(question, (device_id,))]
 
+    def revoke_and_die(self, device_id: str) -> None:
+        """The hub commits that a credential has ended, and is killed before it has told the broker."""
+        self.hub.client.close()
+        self.hub.kill()
+        store = SqliteStore(self.folder / "hub.sqlite3")
+        with store.writing() as transaction:
+            revoke(transaction, owned(transaction, "demo", device_id), time.time_ns() // 1_000_000)
+        store.close()
+
+    def invite(self, device_id: str, transport: str, credential: str) -> int:
+        """Invites a device anew and redeems with another box -> status."""
+        told = self.hub.client.post(
+            f"/demo/devices/v2/{device_id}/install-ids", headers={"Authorization": f"Bearer {self.key}"}
+        ).json()
+        body = Box().redeem_body(transport=transport, credential=credential)
+        return self.hub.client.post(f"/devices/v2/{told['installId']}/redeem", content=body, headers=JSON).status_code
+
     def broker_pid(self) -> int:
         """The process id of the hub's mosquitto."""
         children = Path(f"/proc/{self.hub.process.pid}/task").glob("*/children")
@@ -126,6 +145,8 @@ class Link:
         transport: "tcp" or "websockets".
         keepalive_s: in the CONNECT.
     """
+
+    made: ClassVar[list[Link]] = []  # kept, so that no connection ends when the garbage is collected
 
     def __init__(
         self,
@@ -157,6 +178,7 @@ class Link:
         self.client.tls_set_context(trust)
         if will:
             self.client.will_set(will, b'{"bootId": "0"}', 1)
+        Link.made.append(self)
         self.answers: list[tuple[str, dict[str, object]]] = []
         self.acknowledged: set[int] = set()
         self.verdict = ""
@@ -217,6 +239,13 @@ class Link:
         """Goes without a word."""
         if (connected := self.client.socket()) is not None:
             connected.close()
+
+
+def close_links() -> None:
+    """Closes every connection that was made."""
+    for one in Link.made:
+        one.close()
+    Link.made.clear()
 
 
 def link(site: Site, member: Member, **more: object) -> Link:

@@ -68,12 +68,13 @@ class Files:
         path.write_bytes(content)
         return path
 
-    def certify(self, device_id: str, generation: int = 1, name: str = "") -> tuple[Path, Path]:
-        """A device's certificate and its key."""
+    def certify(self, device_id: str, generation: int = 1, name: str = "", *, ended: bool = False) -> tuple[Path, Path]:
+        """A device's certificate and its key; ``ended`` makes one whose time is over."""
         key = tls.make_key()
-        ends = self._now + timedelta(days=9)
+        begins = self._now - timedelta(days=60) if ended else self._now
+        ends = self._now + timedelta(days=-1 if ended else 9)
         subject = ("demo", device_id, generation)
-        made = tls.make_device_certificate(self._ca, self._ca_key, key.public_key(), subject, ends, self._now)
+        made = tls.make_device_certificate(self._ca, self._ca_key, key.public_key(), subject, ends, begins)
         stem = f"{name or device_id}-{generation}"
         return self._write(f"{stem}.pem", tls.certificate_pem(made)), self._write(f"{stem}.key", tls.key_pem(key))
 

@@ -4,8 +4,9 @@
 # The boxes write into layers of their own: one tree serves them all.
 set -euo pipefail
 
-# sudo, curl and wget are what the pasted command may meet; libfaketime gives a box a wrong clock.
-PACKAGES=systemd,systemd-sysv,dbus,python3,sudo,curl,wget,iproute2,libfaketime
+# sudo, curl and wget are what the pasted command may meet; libfaketime gives a box a wrong clock; a hub starts mosquitto
+# itself, so Debian's own service of that name stays off.
+PACKAGES=systemd,systemd-sysv,dbus,python3,sudo,curl,wget,iproute2,libfaketime,mosquitto
 
 main() {
   folder=$1
@@ -27,7 +28,7 @@ make_tree() {
     bookworm "$1" 2>"${1%.new}.log" >&2 || return
   # What a box does at its own pace in its first minutes is none of our business.
   for each in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer \
-    systemd-firstboot.service console-getty.service getty.target; do
+    systemd-firstboot.service console-getty.service getty.target mosquitto.service; do
     ln -sf /dev/null "$1/etc/systemd/system/$each"
   done
   printf '127.0.0.1 localhost\n' >"$1/etc/hosts"

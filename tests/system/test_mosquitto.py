@@ -36,14 +36,16 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_beats_are_stored_and_answered_where_asked(site: Site, kind: str) -> None:
-    """A device beats with either credential; only the beat that asks is answered, and the device is online."""
+    """A device beats with either credential; told once unasked, then answered where it asks; it is online."""
     member = site.enroll(kind)
     device = link(site, member)
     assert device.beats(member, 1)
-    answer = device.asks(member, 2)
+    assert device.until(lambda: device.answers), "this hub has not spoken to it before"
+    assert device.beats(member, 2)
+    answer, answered = device.asks(member, 3), topics.answer("demo", member.id, 3)
     assert answer["intervalS"] == 2
-    assert [topic for topic, _ in device.answers] == [topics.answer("demo", member.id, 2)]
-    assert site.stored(member.id) == [1, 2]
+    assert [topic for topic, _ in device.answers] == [topics.answer("demo", member.id), answered]
+    assert site.stored(member.id) == [1, 2, 3]
     assert site.device(member.id)["status"] == "online"
 
 
@@ -215,17 +217,18 @@ def test_an_orderly_stop_loses_nothing(site: Site) -> None:
 
 
 def test_a_taken_port_is_named(tmp_path: Path) -> None:
-    """The hub ends with the broker's own words when its port is taken."""
+    """The hub ends and names the setting when a port of its mosquitto is taken."""
     folder = tmp_path / "hub"
     make(folder)
     with socket.socket() as taken:
         taken.bind((WHERE, 0))
         taken.listen()
-        change(folder, mqtt="mosquitto", mqtt_port=taken.getsockname()[1], mqtt_certificate_port=free_port())
+        port = taken.getsockname()[1]
+        change(folder, mqtt="mosquitto", mqtt_port=port, mqtt_certificate_port=free_port())
         done = _serve(folder)
     assert done.returncode == 74
     assert "broker_failed" in done.stderr
-    assert "Address already in use" in done.stderr
+    assert f"mqtt_port {port} is in use." in done.stderr
 
 
 def test_certificates_on_a_websocket_are_not_offered(tmp_path: Path) -> None:

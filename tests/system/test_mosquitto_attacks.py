@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import select
 import socket
 import ssl
@@ -16,7 +17,6 @@ from cryptography.hazmat.primitives import serialization
 
 from firstlight.wire import topics
 from firstlight_hub import tls
-from firstlight_hub.mqtt.files import HUB_USER
 from tests.system.mosquitto_site import WHERE, Link, Member, Site, link
 
 pytestmark = pytest.mark.system
@@ -125,13 +125,21 @@ def test_a_victims_client_id_is_not_to_be_had(
     assert [topic for topic, _ in taking.answers if member.id in topic] == []
 
 
-def test_the_hubs_client_id_and_name_are_not_to_be_had(site: Site, thief: Member) -> None:
-    """A device with the hub's client id does not take the hub's session over, and nobody guesses its password."""
-    assert not Link(site, HUB_USER, HUB_USER, "").is_in
-    taking = Link(site, HUB_USER, thief.id, thief.key, clean=False)
-    assert taking.is_in
-    device = link(site, thief)
-    assert device.asks(thief, next(SEQUENCES))
+def test_the_hubs_name_is_not_to_be_had(site: Site, thief: Member, tmp_path: Path) -> None:
+    """Nobody guesses its password, and no certificate of this CA may have a name that anybody could know."""
+    (user,) = re.findall(r"(?m)^user (.*)$", (site.folder / "mosquitto/acl").read_text())
+    assert re.fullmatch(r"hub\.[0-9a-f]{32}", user)
+    assert not Link(site, user, user, "").is_in
+    taking = Link(site, user, thief.id, thief.key, clean=False)
+    assert taking.is_in  # as the thief
+    for name in ("hub", "firstlight-hub", "firstlight.hub", "firstlight.probe"):
+        stranger = Link(site, name, certificate=certificate(tmp_path, site.folder, name))
+        assert stranger.is_in  # a certificate of the hub's own CA: here nobody else gets one
+        stranger.hears("firstlight/#")
+        device = link(site, thief)
+        assert device.asks(thief, next(SEQUENCES))
+        assert stranger.answers == []
+        stranger.close()
 
 
 def test_publishing_as_another_is_not_delivered(site: Site, thief: Member, victim: tuple[Member, Link]) -> None:

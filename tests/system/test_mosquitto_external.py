@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -20,6 +22,7 @@ from firstlight_hub.ingest.mqtt_ingest import MqttIngest
 from firstlight_hub.mqtt.door import Door
 from firstlight_hub.service.beats import Beats
 from firstlight_hub.store.sqlite import SqliteStore
+from tests.hub.served import change
 from tests.system.mosquitto_site import WHERE, Link, Site, eventually, free_port, link
 
 pytestmark = pytest.mark.system
@@ -77,6 +80,12 @@ class Theirs:
             self.process.stderr.close()
 
 
+def hears_of_it(site: Site) -> bool:
+    """The operator reads that the broker is back."""
+    assert site.hub.process.stdout is not None
+    return any(line == "The broker is back.\n" for line in site.hub.process.stdout)
+
+
 def attends(site: Site) -> bool:
     """The hub answers a beat that comes through the broker."""
     member = site.enroll()
@@ -90,6 +99,7 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Theirs, S
     broker = Theirs(tmp_path_factory.mktemp("theirs"))
     site = Site(broker.folder / "hub", **broker.settings())  # it waits for the broker
     broker.start(site.secret_port, site.certificate_port)
+    assert hears_of_it(site)
     assert attends(site)
     yield broker, site
     site.end()
@@ -109,6 +119,40 @@ def test_a_device_from_enrolling_to_revoked(theirs: tuple[Theirs, Site], kind: s
     assert site.stored(member.id) == [1]
 
 
+@pytest.mark.parametrize("kind", ["secret", "certificate"])
+def test_a_hub_killed_before_it_told_the_broker_tells_it_after(theirs: tuple[Theirs, Site], kind: str) -> None:
+    """The session of a revoked credential ends with the next start, and is not answered as the box invited after it."""
+    _, site = theirs
+    member = site.enroll(kind)
+    device = link(site, member)
+    assert device.asks(member, 1)
+    site.revoke_and_die(member.id)
+    assert device.beats(member, 2), "the broker goes on"
+    site.start()
+    assert device.until(lambda: device.lost, 10)
+    assert site.invite(member.id, "mqtt", kind) == 201
+    key = (member.id, member.key) if member.key else ("", None)
+    assert not Link(site, member.id, *key, certificate=member.certificate).is_in
+    assert site.stored(member.id) == [1]
+    assert attends(site)
+
+
+def test_a_session_that_could_not_be_ended_is_ended_later(theirs: tuple[Theirs, Site]) -> None:
+    """The broker was deaf while the credential ended: the hub tries again by itself."""
+    broker, site = theirs
+    member = site.enroll("certificate")
+    device = link(site, member)
+    assert device.asks(member, 1)
+    assert broker.process is not None
+    os.kill(broker.process.pid, signal.SIGSTOP)
+    try:
+        assert site.desk("DELETE", f"{member.id}/credential") == 204
+    finally:
+        os.kill(broker.process.pid, signal.SIGCONT)
+    assert device.until(lambda: device.lost, 30)
+    assert attends(site)
+
+
 def test_the_broker_takes_beats_while_the_hub_is_away(theirs: tuple[Theirs, Site]) -> None:
     """The device stays connected, and what it sent meanwhile is on disk when the hub is back."""
     _, site = theirs
@@ -123,6 +167,28 @@ def test_the_broker_takes_beats_while_the_hub_is_away(theirs: tuple[Theirs, Site
     assert device.asks(member, 200)
 
 
+def test_another_interval_is_said_without_being_asked(theirs: tuple[Theirs, Site]) -> None:
+    """The hub comes back with another interval; a device that stayed connected hears it with its next beat, once."""
+    _, site = theirs
+    member = site.enroll()
+    device = link(site, member)
+    assert device.asks(member, 1)["intervalS"] == 2
+    site.end()
+    change(site.folder, heartbeat_interval_s=7)
+    assert device.beats(member, 2) and device.beats(member, 3)
+    site.start()
+    try:
+        now = topics.answer("demo", member.id)
+        assert device.until(lambda: now in dict(device.answers)), "what waited in the broker is answered too"
+        assert dict(device.answers)[now]["intervalS"] == 7
+        assert device.beats(member, 4) and device.asks(member, 5)["intervalS"] == 7
+        assert [topic for topic, _ in device.answers].count(now) == 1
+    finally:
+        site.end()
+        change(site.folder, heartbeat_interval_s=2)
+        site.start()
+
+
 def test_what_was_removed_while_the_broker_was_away_stays_out(theirs: tuple[Theirs, Site]) -> None:
     """A broker that comes back reads the files as they are by then."""
     broker, site = theirs
@@ -134,6 +200,7 @@ def test_what_was_removed_while_the_broker_was_away_stays_out(theirs: tuple[Thei
     for member in members:
         key = (member.id, member.key) if member.key else ("", None)
         assert not Link(site, member.id, *key, certificate=member.certificate).is_in
+    assert hears_of_it(site)
     assert attends(site)
 
 
@@ -148,7 +215,9 @@ def test_two_hubs_share_the_beats_and_store_each_once(theirs: tuple[Theirs, Site
         store = SqliteStore(site.folder / "hub.sqlite3")
         beats = Beats(store, lambda: time.time_ns() // 1_000_000, 2, 7)
         commits = GroupCommit(store.write_beats)
-        door = Door("firstlight-hub", Secret(broker.password), broker=parse_broker(f"mqtt://{WHERE}:{broker.port}"))
+        (user,) = re.findall(r"(?m)^user (.*)$", (broker.files / "acl").read_text())
+        assert re.fullmatch(r"firstlight-hub\.[0-9a-f]{32}", user)
+        door = Door(user, Secret(broker.password), broker=parse_broker(f"mqtt://{WHERE}:{broker.port}"))
         ingest = MqttIngest(beats, commits, door, "firstlight-hub.second", expiry_s=0, share="firstlight-hub")
         running = asyncio.create_task(ingest.run())
         await asyncio.wait_for(ingest.subscribed.wait(), 10)

@@ -17,9 +17,11 @@ from pika.exceptions import AMQPConnectionError
 
 from firstlight.wire import topics
 from firstlight.wire.heartbeat import decode_beat_reply
+from firstlight_hub.model import Tombstone
 from firstlight_hub.rabbitmq.consumer import QUEUE
+from tests.contract.mqtt.broker import CONNECT, packet, text
 from tests.e2e.conftest import wait_until
-from tests.system.rabbit_hub import TOKEN, Box, Files, Site
+from tests.system.rabbit_hub import TOKEN, Box, Files, Site, now_ms
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(240)]
 
@@ -131,6 +133,24 @@ def test_certificate_of_another_ca(site: Site, box: Callable[..., Box], tmp_path
         raise_lost(box("dock", None, Files(tmp_path).certify("dock")))
 
 
+def test_certificate_that_ended(site: Site, box: Callable[..., Box]) -> None:
+    """A certificate whose time is over does not get through the handshake, although it is the device's own."""
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        raise_lost(box("dock", None, site.files.certify("dock", name="dock-ended", ended=True)))
+
+
+def test_silence_beyond_keepalive(site: Site) -> None:
+    """A device that says nothing for one and a half of its keepalive is cut off."""
+    context = ssl.create_default_context(cafile=site.files.folder / "ca.pem")
+    raw = socket.create_connection(("127.0.0.1", site.rabbit.mqtt_port), 60)
+    with raw, context.wrap_socket(raw, server_hostname="localhost") as silent:
+        user_password_clean, keepalive_s = 0xC2, b"\0\2"
+        login = text("MQTT") + bytes((4, user_password_clean)) + keepalive_s + text("cam") + text("cam") + text(KEY)
+        silent.sendall(packet(CONNECT, login))
+        assert silent.recv(4) == bytes((0x20, 2, 0, 0)), "it was let in"
+        assert silent.recv(1) == b""
+
+
 def raise_lost(one: Box) -> None:
     """In TLS 1.3 the refusal of a certificate may come after the client's handshake is done."""
     kind, what = one.events.get(timeout=SECONDS)
@@ -222,12 +242,28 @@ def test_removed_device_is_thrown_out(site: Site, box: Callable[..., Box]) -> No
     for name, login, shown in (("door", ("door", "1.key-of-door"), None), ("gate", None, pair)):
         one = connected(box(name, login, shown))
         one.beat()
+        wait_until("the queue is empty", lambda: waiting(site) == 0)
         stored = site.hub.stored
         site.hub.remove(name)
         one.next("lost", within_s=SECONDS)
         assert box(name, login, shown).next("connected") == BAD_LOGIN
         assert site.hub.stored == stored
     connected(box("cam", ("cam", KEY))).beat()
+
+
+def test_a_hub_that_went_before_it_ended_a_session_ends_it_after(site: Site, box: Callable[..., Box]) -> None:
+    """What the store says is to end is ended by the next start."""
+    site.hub.add("shed", "1.key-of-shed")
+    one = connected(box("shed", ("shed", "1.key-of-shed")))
+    one.beat()
+    wait_until("the queue is empty", lambda: waiting(site) == 0)
+    site.hub.stop()
+    with site.hub.store.writing() as transaction:
+        transaction.remove_device(Tombstone("demo", "shed", None, None, now_ms()))
+    site.hub.start()
+    one.next("lost", within_s=SECONDS)
+    with site.hub.store.reading() as view:
+        assert "shed" in dict(view.ended_sessions()).values(), "looked for again for some seconds"
 
 
 def test_device_cannot_use_amqp_or_the_management(site: Site) -> None:
@@ -324,11 +360,13 @@ def history(site: Site, device_id: str) -> list[int]:
         return [row[0] for row in database.execute(question, (device_id,))]
 
 
-def test_broker_restarts(site: Site, box: Callable[..., Box]) -> None:
-    """The hub finds RabbitMQ again by itself after a restart, and takes beats."""
+def test_broker_restarts(site: Site, box: Callable[..., Box], caplog: pytest.LogCaptureFixture) -> None:
+    """The hub says what is wrong meanwhile, finds RabbitMQ again by itself after a restart, and takes beats."""
     site.rabbit.stop()
+    wait_until("the hub says why", lambda: "Connection refused" in caplog.text)
     site.rabbit.start()
     one = connected(box("cam", ("cam", KEY)))
     stored = site.hub.stored
     one.beat()
     wait_until("the beat is stored", lambda: site.hub.stored == stored + 1, 40)
+    assert caplog.text.count("The broker is back.") == 1

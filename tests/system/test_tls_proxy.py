@@ -171,6 +171,16 @@ def test_hub_checks_what_the_proxy_lets_pass(hub: Served, proxy: str, device: De
             assert calling.get("/health").status_code == 200
 
 
+def test_revoked_certificate_through_the_proxy(hub: Served, proxy: str) -> None:
+    """What the operator ended is refused by name at the next beat, whatever the proxy thinks of it."""
+    device, operator = Device(hub), {"Authorization": f"Bearer {hub.key}"}
+    with through(hub, proxy, device.certificate_pem, device.box) as calling:
+        assert device.beat(calling).status_code == 200
+        ended = hub.client.delete(f"/demo/devices/v2/{device.id}/credential", headers=operator)
+        assert ended.status_code == 204
+        assert refusal(device.beat(calling)) == (401, "credential_revoked")
+
+
 def certified(authority: Authority, device: Device, ends: datetime) -> str:
     """A certificate for the device's own key and name."""
     made = certify(authority, device.box.private, device.names, begins=now() - 3 * DAY, ends=ends)

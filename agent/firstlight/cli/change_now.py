@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, cast
 
-from firstlight.cli.settings import Settings
+from firstlight.cli.settings import Settings, proxy_of
 from firstlight.core import change
 from firstlight.core.model import Credential, Facts, Registration
 from firstlight.daemon.notify import ServiceNotifier, service_notifier
@@ -94,12 +94,12 @@ def parts_of(
     """Files, sessions and clock of this box. Raises UsageError where a setting cannot be used."""
     from firstlight.cli.change_parts import CALL_DEADLINE_S, Parts
     from firstlight.cli.lifetime import renew_at_s
-    from firstlight.cli.sessions import Sessions
+    from firstlight.daemon.sessions import Sessions
     from firstlight.system.keys import KeyFile, certificate_fingerprint
 
     clock = SystemClock(clock_floor_s(store))
     dialect = cast("DevicePlatform", half(registration.platform, "device"))
-    sessions = Sessions(settings, store, clock, dialect)
+    sessions = Sessions(store, clock, dialect, lambda host: proxy_of(settings, host))
 
     def saw_time(server_time_s: float) -> None:
         clock.saw(server_time_s)

@@ -9,7 +9,8 @@ from firstlight.core.change import Notes, Situation
 from firstlight.core.exchange import HttpCall, HttpReply
 from firstlight.core.interfaces import Attempt, Clock, DevicePlatform, KeyMaterial, KeyStore, Session
 from firstlight.core.model import Facts, Registration
-from firstlight.system.store import CANDIDATE, WISH, StateDirectory
+from firstlight.system import changes
+from firstlight.system.store import CANDIDATE, StateDirectory
 
 CALL_DEADLINE_S = 20.0
 
@@ -78,7 +79,7 @@ def situation(store: StateDirectory, registration: Registration, clock: Clock, n
     return Situation(
         notes=notes,
         has_candidate=store.has(CANDIDATE),
-        has_wish=store.has(WISH),
+        has_wish=bool(changes.wish_of(store)),
         renew_at_s=registration.renew_at_s,
         platform_s=store.seen_s(),
         trouble=notes.trouble,

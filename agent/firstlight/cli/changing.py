@@ -191,7 +191,9 @@ class Changing:
     def _finish_rotation(self) -> None:
         self._forget_candidate()
         message = "The device's key and credential were replaced."
-        self._save(change.rotated(self._notes, self._result("", message, self._wish)))
+        moment = self._parts.clock.moment()
+        result = self._result("", message, self._wish)
+        self._save(change.rotated(self._notes, result, moment.boot_id, moment.monotonic_s))
         self._end_wish()
         self._parts.log(INFO, message)
 
@@ -208,20 +210,40 @@ class Changing:
         try:
             # Before the signature: a hub whose CA has ended tells all its devices, also those that know the next one.
             if moved(self.registration, decode_statement(unseal(notes.heard)[0])) == self.registration:
-                self._save(change.passed_over(notes))
+                self._save(self._deaf(change.passed_over(notes)))
                 return
             move = verify(notes.heard, self.registration.trust.ca_pem)
         except (WireError, InvitationError) as error:
             message = f"The platform is said to have moved, but that cannot be believed: {error}."
-            self._save(change.disbelieved(notes, self._result("move_untrusted", message, wish="")))
+            self._save(self._deaf(change.disbelieved(notes, self._result("move_untrusted", message, wish=""))))
             self._parts.log(WARNING, f"{message} [move_untrusted]")
             return
-        held = decode_statement(unseal(notes.move)[0]).issued_at_s if notes.move else 0.0
-        self._save(change.believed(notes, move.issued_at_s, held))
+        held = self._held()
+        after = change.believed(self._notes, move.issued_at_s, held.issued_at_s if held else 0.0)
+        self._save(after if after.move == notes.heard else self._deaf(after))
+
+    def _deaf(self, notes: Notes) -> Notes:
+        moment = self._parts.clock.moment()
+        return change.deaf(notes, moment.boot_id, moment.monotonic_s)
+
+    def _held(self) -> Move | None:
+        """The statement that was believed; one that was damaged meanwhile is dropped, and nothing waits for it."""
+        if not self._notes.move:
+            return None
+        try:
+            move = decode_statement(unseal(self._notes.move)[0])
+            moved(self.registration, move)
+        except (WireError, InvitationError) as error:
+            self._save(change.dropped(self._notes))
+            self._parts.log(WARNING, f"The move that was to be followed is damaged and was dropped: {error}.")
+            return None
+        return move
 
     def _follow(self) -> None:
         """Proves the held statement's place with a beat that trusts only what it names, and goes there."""
-        move = decode_statement(unseal(self._notes.move)[0])
+        move = self._held()
+        if move is None:
+            return
         following = moved(self.registration, move)
         if following == self.registration:  # promoted already, when the kill came
             self._finish_move(move)
@@ -302,7 +324,10 @@ class Changing:
         notes = change.failed(self._notes, what, now, parts.chance(), result)
         later = notes.rotation_later if what == ROTATION else notes.move_later
         wait_min = round((later.at_s - now.now_s) / 60)
-        parts.log(WARNING, f"{result.message} [{code}] Tried again in {wait_min} min, where it is still wanted.")
+        # Who asked for it on this box asks again; only the platform, a date or a broken way are there on their own.
+        is_wanted = what == MOVE or now.has_candidate or change.wants_rotation(now._replace(has_wish=False))
+        again = f" Tried again in {wait_min} min, where it is still wanted." if is_wanted else ""
+        parts.log(WARNING, f"{result.message} [{code}]{again}")
         self._save(notes)
 
     def _result(self, code: str, message: str, wish: str) -> Result:
@@ -317,7 +342,8 @@ class Changing:
     def _end_wish(self) -> None:
         """The wish is answered by the notes: removed, unless it is another one by now."""
         if self._wish and self._wish == self._notes.rotation.wish:
-            self._store.remove(WISH)
+            if changes.wish_of(self._store) == self._wish:
+                self._store.remove(WISH)
             self._wish = ""
 
 

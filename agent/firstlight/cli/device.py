@@ -1,29 +1,26 @@
-"""``firstlight device create | list | show | rotate | revoke | remove``: the desk verbs, against the platform's API."""
+"""``firstlight device create | list | show | invite | rotate | revoke | remove``: the verbs of the operator's desk."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from firstlight.cli import options
+from firstlight.cli import device_list, next_step, options
 from firstlight.cli.settings import proxy_of, read_secret_file
 from firstlight.core.exchange import HttpCall, HttpReply
 from firstlight.core.model import Endpoint, Secret
-from firstlight.errors import HINTS, UsageError
+from firstlight.errors import UsageError
 from firstlight.platforms import half
 
+if TYPE_CHECKING:
+    from firstlight.platforms.hub.management import Created
+
 DEADLINE_S = 30.0
-COLUMNS = (
-    ("ID", "id"),
-    ("NAME", "name"),
-    ("STATUS", "status"),
-    ("LAST HEARTBEAT", "last_heartbeat"),
-    ("HOST", "hostname"),
-)
 
 
 class Desk(NamedTuple):
@@ -42,11 +39,18 @@ def verb(words: list[str], config: str | None) -> int:
     if act is None:
         if words and words[0] in ("-h", "--help"):
             print(
-                "usage: firstlight device create | list | show | rotate | revoke | remove [OPTIONS]\n\n"
-                "'firstlight device create --help' explains."
+                "usage: firstlight device VERB [OPTIONS]\n\n"
+                "  create   create a device; prints what to run on its box\n"
+                "  list     list the devices of a workspace with their status\n"
+                "  show     show one device\n"
+                "  invite   make another installId for a device: its box was re-imaged, or its credential ended\n"
+                "  rotate   have a device replace its key and credential\n"
+                "  revoke   end a device's credential at once; its record stays\n"
+                "  remove   remove a device for good\n\n"
+                "'firstlight device VERB --help' explains a verb."
             )
             return 0
-        raise UsageError("usage", "Say what to do: device create, list, show, rotate, revoke or remove.")
+        raise UsageError("usage", "Say what to do: device create, list, show, invite, rotate, revoke or remove.")
     return act(words[1:], config)
 
 
@@ -70,7 +74,7 @@ def _at_desk(typed: argparse.Namespace, config: str | None, act: Callable[[Desk]
     key = read_secret_file(settings.api_key_file, "the operator key")
     from firstlight.transports.http_calls import HttpCalls
 
-    with options.advice(endpoint, trust), HttpCalls(trust, proxy_of(settings, endpoint)) as calls:
+    with options.advice(endpoint, trust), HttpCalls(trust, proxy_of(settings, endpoint.host)) as calls:
         dialect = half(typed.platform, "management")
         return act(Desk(dialect, endpoint, settings.workspace, key, lambda call: calls.exchange(call, DEADLINE_S)))
 
@@ -107,17 +111,7 @@ def create(words: list[str], config: str | None) -> int:
         if typed.json:
             print(reply.body.decode())
             return 0
-        print(f"device      {created.device_id}")
-        if created.expires_at:
-            print(f"valid until {created.expires_at}")
-        if created.install_command:
-            print("\nRun on the box:\n\n  " + created.install_command + "\n")
-            if "--pinnedpubkey" in created.install_command:
-                print(
-                    "(-k is safe here: instead of asking a public authority, curl checks the hub's own key, the pin.)"
-                )
-        else:
-            print(f"installId   {created.install_id.reveal()}")
+        _show_invitation(created)
         if created.qr_payload:
             print(f"QR payload  {created.qr_payload}")
         elif typed.offline:
@@ -125,6 +119,44 @@ def create(words: list[str], config: str | None) -> int:
         return 0
 
     return _at_desk(typed, config, act)
+
+
+def _show_invitation(created: Created) -> None:
+    print(f"device      {created.device_id}")
+    if created.expires_at:
+        print(f"valid until {created.expires_at}")
+    if not created.install_command:
+        print(f"installId   {created.install_id.reveal()}")
+        return
+    print("\nRun on the box:\n\n  " + created.install_command + "\n")
+    if "--pinnedpubkey" in created.install_command:
+        print("(-k is safe here: instead of asking a public authority, curl checks the hub's own key, the pin.)")
+
+
+def invite(words: list[str], config: str | None) -> int:
+    """Makes another installId for a device and prints the command for its box."""
+    made = _parser("invite", "Make another installId for a device; prints the command to run on its box.")
+    made.add_argument("device_id", metavar="DEVICE_ID")
+    typed = made.parse_args(words)
+
+    def act(desk: Desk) -> int:
+        call = _of(desk, "invite", typed.platform)
+        reply = desk.exchange(call(desk.endpoint, desk.workspace, desk.key, typed.device_id))
+        created = desk.dialect.read_created(reply)
+        if typed.json:
+            print(reply.body.decode())
+        else:
+            _show_invitation(created)
+        return 0
+
+    return _at_desk(typed, config, act)
+
+
+def _of(desk: Desk, name: str, platform: str) -> Callable[..., HttpCall]:
+    call: Callable[..., HttpCall] | None = getattr(desk.dialect, name, None)
+    if call is None:
+        raise UsageError("usage", f"The platform {platform} has no '{name}'.")
+    return call
 
 
 def _records(desk: Desk) -> Iterator[dict[str, object]]:
@@ -139,32 +171,29 @@ def _records(desk: Desk) -> Iterator[dict[str, object]]:
 
 
 def list_devices(words: list[str], config: str | None) -> int:
-    """Prints every device of the workspace, a line each."""
-    typed = _parser("list", "List the devices of a workspace with their status.").parse_args(words)
+    """Prints the devices of the workspace, a line each, and how many they are."""
+    made = _parser("list", "List the devices of a workspace with their status.")
+    made.add_argument("--status", metavar="STATUS", help="only these: online, offline, unknown or revoked")
+    made.add_argument("--transport", choices=("http", "mqtt"), help="only those that beat over it")
+    made.add_argument("--expires-within", metavar="DAYS", type=float, help="only those whose certificate ends by then")
+    typed = made.parse_args(words)
+    wanted = device_list.Wanted(typed.status, typed.transport, typed.expires_within)
 
     def act(desk: Desk) -> int:
+        now_s = time.time()
+        records = list(_records(desk))
+        chosen = [record for record in records if wanted.has(record, now_s)]
         if typed.json:
-            print(json.dumps({"data": list(_records(desk))}))
+            print(json.dumps({"data": chosen}))
             return 0
-        rows = [tuple(title for title, _ in COLUMNS)]
-        clones = []
-        for record in _records(desk):
-            rows.append(tuple(_cell(record.get(name)) for _, name in COLUMNS))
-            if record.get("clone") is True:
-                clones.append(_cell(record.get("id")))
-        widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-        for row in rows:
-            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-        for device_id in clones:
-            print(f"\nwarning: two boxes beat as {device_id}. {HINTS['clone_suspected']} [clone_suspected]")
+        for line in device_list.table(chosen):
+            print(line)
+        print(f"\n{device_list.totals(chosen, len(records))}")
+        for line in device_list.warnings(chosen):
+            print(line)
         return 0
 
     return _at_desk(typed, config, act)
-
-
-def _cell(value: object) -> str:
-    # A device's words end on a terminal: without control characters.
-    return "-" if value is None else "".join(c if c.isprintable() else "?" for c in str(value))[:40]
 
 
 def show(words: list[str], config: str | None) -> int:
@@ -186,7 +215,9 @@ def show(words: list[str], config: str | None) -> int:
 
 def revoke(words: list[str], config: str | None) -> int:
     """Ends a device's credential; its record stays, and it can be invited again."""
-    return _do(words, config, "revoke", "End a device's credential at once; its record stays.", "credential ended")
+    about = "End a device's credential at once; its record stays."
+    again = "To let it in again: firstlight device invite"
+    return _do(words, config, "revoke", about, "credential ended", again)
 
 
 def remove(words: list[str], config: str | None) -> int:
@@ -200,17 +231,17 @@ def rotate(words: list[str], config: str | None) -> int:
     return _do(words, config, "rotate", about, "asked to replace its credential")
 
 
-def _do(words: list[str], config: str | None, name: str, about: str, done: str) -> int:
+def _do(words: list[str], config: str | None, name: str, about: str, done: str, then: str = "") -> int:
     made = _parser(name, about)
     made.add_argument("device_id", metavar="DEVICE_ID")
     typed = made.parse_args(words)
 
     def act(desk: Desk) -> int:
-        call = getattr(desk.dialect, name, None)
-        if call is None:
-            raise UsageError("usage", f"The platform {typed.platform} has no '{name}'.")
+        call = _of(desk, name, typed.platform)
         desk.dialect.read_done(desk.exchange(call(desk.endpoint, desk.workspace, desk.key, typed.device_id)))
         print(json.dumps({"deviceId": typed.device_id}) if typed.json else f"{typed.device_id}: {done}")
+        if then and not typed.json:
+            print(next_step.typed(f"{then} {typed.device_id}"))
         return 0
 
     return _at_desk(typed, config, act)
@@ -220,6 +251,7 @@ ACTS: dict[str, Callable[[list[str], str | None], int]] = {
     "create": create,
     "list": list_devices,
     "show": show,
+    "invite": invite,
     "revoke": revoke,
     "rotate": rotate,
     "remove": remove,

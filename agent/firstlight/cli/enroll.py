@@ -10,10 +10,10 @@ from typing import cast
 
 from firstlight.cli import enrolling, next_step, options
 from firstlight.cli.enrolling import Enrolled, Parts
-from firstlight.cli.sessions import Sessions
 from firstlight.cli.settings import Settings, proxy_of
 from firstlight.core.interfaces import DevicePlatform
 from firstlight.core.model import Invitation
+from firstlight.daemon.sessions import Sessions
 from firstlight.platforms import half
 from firstlight.sources.text import read_install_id
 from firstlight.system.clock import SystemClock, clock_floor_s
@@ -57,12 +57,12 @@ def _perform(
     store.prepare()
     clock = SystemClock(clock_floor_s(store))
     dialect = cast(DevicePlatform, half(invitation.platform, "device"))
-    sessions = Sessions(settings, store, clock, dialect)
+    sessions = Sessions(store, clock, dialect, lambda host: proxy_of(settings, host))
 
     with (
         store.lock(),
         HttpCalls(
-            invitation.trust, proxy_of(settings, invitation.endpoint), check_dates=clock.is_trustworthy()
+            invitation.trust, proxy_of(settings, invitation.endpoint.host), check_dates=clock.is_trustworthy()
         ) as caller,
     ):
         for repair in (f"state directory {state_dir} is ready", *store.repairs):

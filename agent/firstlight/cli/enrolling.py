@@ -30,6 +30,7 @@ HOPELESS = frozenset(
 )
 # A broker learns of a new device a moment after the hub did: waits before its refusal is believed, in seconds.
 BROKER_WAITS_S = (1.0, 2.0, 3.0, 4.0)
+OVER = {"http": "HTTP", "mqtt": "MQTT", "websocket": "MQTT in a WebSocket"}
 ATTEMPT, ENROLLED, FACTS = "attempt.json", "enrolled.json", "facts.json"
 
 
@@ -138,6 +139,7 @@ def enroll(parts: Parts, dialect: DevicePlatform, invitation: Invitation, facts:
         raise UsageError("already_enrolled", f"This box is enrolled already, as {registration.device_id}.")
     if registration is not None and not kept(parts.store, ATTEMPT):
         parts.tell(f"already enrolled as {registration.device_id}: nothing to do")
+        _tell_unheeded(parts, invitation, registration)
         return Enrolled(registration, was_there=True)
     if registration is None:
         attempt = _attempt(parts, invitation)
@@ -151,6 +153,18 @@ def enroll(parts: Parts, dialect: DevicePlatform, invitation: Invitation, facts:
     parts.store.write_json(ENROLLED, {"installIdHash": id_hash(invitation)})
     parts.store.remove(ATTEMPT)
     return Enrolled(registration, was_there=False, not_beating=not_beating)
+
+
+def _tell_unheeded(parts: Parts, invitation: Invitation, registration: Registration) -> None:
+    """The way of beats is chosen once: another wish later changes nothing, and is not passed over in silence."""
+    is_websocket = registration.broker is not None and registration.broker.scheme in ("ws", "wss")
+    over = "websocket" if registration.transport == "mqtt" and is_websocket else registration.transport
+    kind = registration.credential.kind
+    if invitation.transport not in ("", over) or invitation.credential not in ("", kind):
+        parts.tell(
+            f"it goes on over {OVER[over]} with a {kind}; to change that, run 'firstlight reset' and enroll this box "
+            "anew, with a new installId"
+        )
 
 
 def _attempt(parts: Parts, invitation: Invitation) -> Attempt:
@@ -240,7 +254,7 @@ def _first_beat(parts: Parts, dialect: DevicePlatform, registration: Registratio
     try:
         event = _carried(parts, dialect, registration, beat, session)
     except FirstlightError as error:
-        return str(error)
+        return f"{error} {error.hint}".rstrip()
     finally:
         session.close()
     if not isinstance(event, lifecycle.Accepted):
@@ -269,7 +283,13 @@ def _carried(parts: Parts, dialect: DevicePlatform, registration: Registration, 
             return _appealed(parts, dialect, registration, beat, error)
         if registration.transport == "mqtt" and registration.broker:
             parts.tell(f"connected to {registration.broker.url} ({getattr(session, 'protocol_name', 'MQTT')})")
-        return dialect.read_beat(registration, reply)
+        event = dialect.read_beat(registration, reply)
+        if getattr(event, "code", "") == "mqtt_unavailable" and 0 < wait_s <= parts.patience_s:
+            parts.tell(f"{getattr(event, 'message', '')} Trying again in {spoken(wait_s)}")
+            if parts.clock.wait(wait_s):
+                raise KeyboardInterrupt from None
+            continue
+        return event
     raise AssertionError("the last wait is none")
 
 

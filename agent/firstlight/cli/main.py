@@ -29,13 +29,14 @@ DESK_ACTS = {
     "create": "create the device",
     "list": "list the devices",
     "show": "show the device",
+    "invite": "invite the device",
     "revoke": "end the device's credential",
     "rotate": "have the credential replaced",
     "remove": "remove the device",
 }
 AGAIN = "Run the command again."
 AT_THE_DESK = {
-    "device": ("firstlight.cli.device", "create, list, show, rotate, revoke or remove devices on a platform"),
+    "device": ("firstlight.cli.device", "create, list, show, invite, rotate, revoke or remove devices on a platform"),
 }
 
 
@@ -151,6 +152,6 @@ def report(words: list[str], line: str, error: FirstlightError) -> int:
 def _hint_once(error: FirstlightError) -> str:
     """The next step after a verb that was given up: nobody tries again but the person who reads this."""
     hint = error.hint.replace("The agent tries again by itself.", AGAIN)
-    if isinstance(error, UnreachableError) and AGAIN not in hint:
+    if isinstance(error, UnreachableError) and AGAIN not in hint and error.code != "rotation_failed":
         hint = f"{hint} Then run the command again.".strip()
     return hint

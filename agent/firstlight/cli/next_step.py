@@ -1,9 +1,10 @@
-"""Next steps as they can be typed on this very box: with this program's path, and systemctl only where there is one."""
+"""Next steps as they can be typed on this box: this program's path, its state directory, systemctl where it is."""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -11,10 +12,21 @@ from pathlib import Path
 SERVICE = "firstlight.service"
 UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 COMMAND = re.compile(r"\bfirstlight (?=(?:enroll|run|status|facts|rotate|reset|device)\b)")
+ON_STATE = re.compile(r"\bfirstlight (?:enroll|run|status|rotate|reset)\b(?! --help)")
+_typed_state_dir = ""
+
+
+def remember(state_dir: str) -> None:
+    """The state directory that was typed, where it is not the one that the settings have; "" = none was."""
+    global _typed_state_dir  # one command line a process, and errors are printed far from it
+    _typed_state_dir = state_dir
 
 
 def typed(text: str) -> str:
     """The text with each ``firstlight VERB`` spelled so that this program runs, also where it is not on the PATH."""
+    if _typed_state_dir:
+        option = f" --state-dir {shlex.quote(_typed_state_dir)}"
+        text = ON_STATE.sub(lambda found: found[0] + option, text)
     mine = Path(sys.argv[0]).absolute()
     found = shutil.which("firstlight")
     is_program = mine.is_file() and os.access(mine, os.X_OK)
@@ -24,7 +36,9 @@ def typed(text: str) -> str:
 
 
 def has_service() -> bool:
-    """Whether systemd runs here and knows the agent."""
+    """Whether systemd runs here and knows the agent of the state directory in question."""
+    if _typed_state_dir:
+        return False  # the service is about another state directory
     return Path("/run/systemd/system").is_dir() and any(Path(folder, SERVICE).exists() for folder in UNIT_FOLDERS)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from firstlight.cli import next_step
 from firstlight.cli import settings as settings_file
 from firstlight.cli.settings import Settings
 from firstlight.core.model import Endpoint, Trust, parse_endpoint, parse_pin
@@ -41,24 +42,36 @@ def add_hub(made: argparse.ArgumentParser) -> None:
     made.add_argument("--hub", metavar="URL", help="address of the hub, https://HOST:PORT")
     made.add_argument("--pin", metavar="PIN", help="pin of the hub's key, sha256//BASE64 (several: comma-separated)")
     made.add_argument("--ca-file", metavar="FILE", help="PEM file with the hub's CA")
-    made.add_argument("--proxy", metavar="URL", help="HTTP proxy on the way, http://HOST:PORT")
+    add_proxy(made)
+
+
+def add_proxy(made: argparse.ArgumentParser) -> None:
+    """Options for the way out."""
+    made.add_argument(
+        "--proxy", metavar="URL", help="HTTP proxy on the way to the hub and its broker, http://HOST:PORT"
+    )
     made.add_argument("--proxy-auth-file", metavar="FILE", help="file with USER:PASSWORD for the proxy")
 
 
 def add_pairing(made: argparse.ArgumentParser) -> None:
     """Options that ask for a transport and a kind of credential."""
     made.add_argument(
-        "--transport", choices=("http", "mqtt", "websocket"), help="how heartbeats travel (else as the hub has it)"
+        "--transport", choices=("http", "mqtt", "websocket"), help="how heartbeats travel (else as the operator chose)"
     )
     made.add_argument(
-        "--credential", choices=("secret", "certificate"), help="what the box shows (else as the hub has it)"
+        "--credential",
+        choices=("secret", "certificate"),
+        help="how the box proves who it is (else as the operator chose)",
     )
 
 
 def load(typed: argparse.Namespace, config: str | None) -> Settings:
     """File, environment and what was typed, joined. Raises UsageError."""
     flags = {name: getattr(typed, name, None) for name in settings_file.SETTINGS}
-    return settings_file.load(typed.config or config, flags)
+    settings = settings_file.load(typed.config or config, flags)
+    usual = settings_file.load(typed.config or config, {**flags, "state_dir": None}) if flags["state_dir"] else settings
+    next_step.remember(settings.state_dir if settings.state_dir != usual.state_dir else "")
+    return settings
 
 
 def hub_of(settings: Settings) -> tuple[Endpoint, Trust]:

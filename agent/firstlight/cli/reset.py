@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from firstlight.cli import next_step, options
@@ -27,6 +28,7 @@ def verb(words: list[str], config: str | None) -> int:
     _refuse_while_running(store)
     if not typed.yes and not _confirmed(settings.state_dir):
         raise UsageError("usage", "Nothing was changed.", "To reset without being asked: firstlight reset --yes")
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a 'firstlight rotate' wakes whoever holds the lock 'running'
     store.prepare()
     try:
         with store.lock(), store.lock(RUNNING):  # no agent may start meanwhile

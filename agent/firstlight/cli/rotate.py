@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from firstlight.core.model import Registration
 
 POLL_S = 0.1
+INFO = 6
+NOT_REPLACED = "The credential could not be replaced: "  # said already by the line above it
 FINAL = REFUSALS | {"clone_suspected", "device_unknown", "device_removed", "csr_invalid", "rotation_failed"}
 
 
@@ -32,14 +34,14 @@ def verb(words: list[str], config: str | None) -> int:
     """Asks the running agent, or does it itself where none runs; returns 0 when the new credential is in use.
 
     Raises:
-        NotEnrolledError: ``not_enrolled``.
-        RefusedError, UnreachableError: ``rotation_failed``; the present credential stays in use.
+        NotEnrolledError: ``not_enrolled``, ``retired``.
+        RefusedError: the hub's own no, by its code.
+        UnreachableError: ``rotation_failed``; the present credential stays in use.
         StateError: the state directory cannot be read or written, or another verb is at work.
     """
     made = options.parser("rotate", "Replace this box's key and credential now. The present one stays until then.")
     options.add_state(made)
-    made.add_argument("--proxy", metavar="URL", help="HTTP proxy on the way to the hub, http://HOST:PORT")
-    made.add_argument("--proxy-auth-file", metavar="FILE", help="file with USER:PASSWORD for the proxy")
+    options.add_proxy(made)
     made.add_argument("--patience", metavar="SECONDS", type=float, default=120.0, help="wait that long (120)")
     made.add_argument("--json", action="store_true", help="print the result as one JSON object")
     typed = made.parse_args(words)
@@ -47,26 +49,71 @@ def verb(words: list[str], config: str | None) -> int:
     store = StateDirectory(settings.state_dir)
     before = store.load_registration() if Path(settings.state_dir).is_dir() else None
     if before is None:
-        raise NotEnrolledError("not_enrolled", f"There is no registration in {settings.state_dir}.")
-    wish = secrets.token_hex(16)
-    holder = store.holder(RUNNING)
-    if holder:
-        result = _ask(store, holder, wish, typed.patience)
-    else:
-        result = _do(settings, store, wish, _silent if typed.json else _tell)
+        raise _unknown(settings)
+    teller = _Teller(is_silent=typed.json)
+    try:
+        result = _result(settings, store, time.monotonic() + typed.patience, teller)
+    except FirstlightError:
+        teller.end()
+        raise
+    teller.end(result.message if result.code else "")
     if result.code:
-        kind = RefusedError if result.code in FINAL else UnreachableError
-        raise kind("rotation_failed", f"{result.message} [{result.code}]")
+        why = result.message.removeprefix(NOT_REPLACED)
+        if result.code in FINAL:
+            raise RefusedError(result.code, why)
+        raise UnreachableError("rotation_failed", f"{why} ({result.code})")
     _conclude(store.load_registration() or before, as_json=typed.json)
     return 0
 
 
+def _result(settings: Settings, store: StateDirectory, deadline_s: float, log: change_now.Log) -> Result:
+    """How the rotation ended, whoever made it: the agent, this process, or another verb that was at work already."""
+    before = changes.load(store).rotation
+    while True:
+        holder = store.holder(RUNNING)
+        # Another verb holds ``lock`` for longer than ``running``: who holds only the latter, before and after, beats.
+        if _waited_for_other_verb(store, deadline_s, log) or store.holder(RUNNING) != holder:
+            continue
+        found = changes.load(store).rotation
+        if found != before:
+            log(INFO, "that was a 'firstlight rotate' too: this is how it ended")
+            return found
+        wish = secrets.token_hex(16)
+        if holder:
+            return _ask(store, holder, wish, deadline_s)
+        try:
+            return _do(settings, store, wish, log)
+        except StateError as error:
+            if error.code not in ("state_locked", "agent_running") or time.monotonic() >= deadline_s:
+                raise  # otherwise somebody else began in this very moment
+
+
+def _waited_for_other_verb(store: StateDirectory, deadline_s: float, log: change_now.Log) -> bool:
+    """Waits for the end of an enroll, reset or rotate on this box, if one is at work: those hold ``lock``.
+
+    Raises:
+        StateError: ``state_locked``: it has not ended in time.
+    """
+    waited = False
+    while pid := store.holder(LOCK):
+        named = f" (pid {pid})" if pid > 0 else ""
+        if not waited:
+            log(INFO, f"another firstlight{named} is at work here; waiting for its end")
+        waited = True
+        if time.monotonic() >= deadline_s:
+            raise StateError("state_locked", f"Another firstlight{named} is still at work in {store.path}.")
+        select.select([], [], [], POLL_S)
+    return waited
+
+
 def _do(settings: Settings, store: StateDirectory, wish: str, log: change_now.Log) -> Result:
     """No agent runs: this process makes the change, and none may start meanwhile."""
+    # Another 'firstlight rotate' wakes whoever holds the lock 'running'; and a lost terminal ends no change halfway.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     with change_now.locked(store, LOCK, RUNNING):
         registration = store.load_registration()
         if registration is None:
-            raise NotEnrolledError("not_enrolled", f"There is no registration in {store.path}.")
+            raise _unknown(settings)
         store.write_json(WISH, {"id": wish})
         try:
             _, notes = change_now.perform(settings, store, registration, log, service_notifier({}))
@@ -75,9 +122,13 @@ def _do(settings: Settings, store: StateDirectory, wish: str, log: change_now.Lo
     return notes.rotation
 
 
-def _ask(store: StateDirectory, holder: int, wish: str, patience_s: float) -> Result:
-    """The agent runs: it reads the wish, is woken, and tells in its notes how it went."""
-    store.write_json(WISH, {"id": wish})
+def _ask(store: StateDirectory, holder: int, wish: str, deadline_s: float) -> Result:
+    """The agent runs: it reads the wish, is woken, and tells in its notes how it went. A wish that waits is shared."""
+    there = changes.wish_of(store)
+    if there and there != changes.load(store).rotation.wish:
+        wish = there
+    else:
+        store.write_json(WISH, {"id": wish})
     if holder > 0:
         try:
             os.kill(holder, signal.SIGHUP)
@@ -89,11 +140,11 @@ def _ask(store: StateDirectory, holder: int, wish: str, patience_s: float) -> Re
             raise StateError(
                 "state_unreadable", f"The agent (pid {holder}) belongs to another user.", "Run the command with sudo."
             ) from None
-    deadline_s = time.monotonic() + patience_s
     while True:
         result = changes.load(store).rotation
         if result.wish == wish:
             return result
+        wish = changes.wish_of(store) or wish  # another one, wished in the same moment, took its place
         if time.monotonic() >= deadline_s:
             raise UnreachableError(
                 "rotation_failed",
@@ -121,9 +172,34 @@ def _conclude(registration: Registration, *, as_json: bool) -> None:
     print(f"{registration.device_id} has a new key and a new {registration.credential.kind}; the former ones ended.")
 
 
-def _tell(priority: int, line: str) -> None:
-    print(f"  {line}", flush=True)
+def _unknown(settings: Settings) -> NotEnrolledError:
+    """Why there is no registration, as ``firstlight status`` says it."""
+    from firstlight.cli import status
+
+    found = status.read(settings)
+    if found["state"] == "retired":
+        return NotEnrolledError("retired", str(found.get("message") or "The hub removed this device."))
+    return NotEnrolledError("not_enrolled", f"There is no registration in {settings.state_dir}.")
 
 
-def _silent(priority: int, line: str) -> None:
-    """With --json, progress is not shown."""
+class _Teller:
+    """Shows progress at once, and what went wrong at the end, without what the error says anyway."""
+
+    def __init__(self, *, is_silent: bool) -> None:
+        self._is_silent = is_silent
+        self._kept: list[str] = []
+
+    def __call__(self, priority: int, line: str) -> None:
+        if priority < INFO:
+            self._kept.append(line)
+        else:
+            self._say(line)
+
+    def end(self, said_anyway: str = "") -> None:
+        for line in self._kept:
+            if not said_anyway or not line.startswith(said_anyway):
+                self._say(line)
+
+    def _say(self, line: str) -> None:
+        if not self._is_silent:
+            print(f"  {line}", flush=True)

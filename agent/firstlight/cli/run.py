@@ -18,7 +18,9 @@ from pathlib import Path
 
 import firstlight
 from firstlight.cli import change_now, options
-from firstlight.cli.settings import proxy_address, proxy_of
+from firstlight.cli.settings import Settings, proxy_address, proxy_of
+from firstlight.core.model import Registration
+from firstlight.daemon.run_file import kept
 from firstlight.errors import NotEnrolledError, StateError
 from firstlight.system import changes
 from firstlight.system.facts import read_facts
@@ -36,8 +38,7 @@ def verb(words: list[str], config: str | None) -> int:
     """Never returns when all is well. Raises NotEnrolledError, StateError, UsageError."""
     made = options.parser("run", DESCRIPTION)
     options.add_state(made)
-    made.add_argument("--proxy", metavar="URL", help="HTTP proxy on the way to the hub, http://HOST:PORT")
-    made.add_argument("--proxy-auth-file", metavar="FILE", help="file with USER:PASSWORD for the proxy")
+    options.add_proxy(made)
     typed = made.parse_args(words)
     settings = options.load(typed, config)
     store = StateDirectory(settings.state_dir)
@@ -52,18 +53,30 @@ def verb(words: list[str], config: str | None) -> int:
         raise agent_running(pid)
     change_now.at_start(settings, store, registration, Journal(stream=os.environ.get("JOURNAL_STREAM", "")).write)
     registration = store.load_registration() or registration
+    become_daemon(hand_over(store, settings.runtime_dir, run_file_of(settings, store, registration)))
+    raise AssertionError("execv returned")
+
+
+def run_file_of(settings: Settings, store: StateDirectory, registration: Registration) -> dict[str, object]:
+    """What the daemon is handed over; see ``daemon/run_file.py``.
+
+    Raises:
+        UsageError: the proxy's setting cannot be used.
+    """
     run_file: dict[str, object] = {
         "stateDir": settings.state_dir,
         "runtimeDir": settings.runtime_dir,
         "again": [sys.executable, *sys.orig_argv[1:]],
     }
-    if proxy_of(settings, registration.endpoint) is not None:
-        run_file["proxy"] = {
-            "url": proxy_address(settings, registration.endpoint),
-            "authFile": settings.proxy_auth_file,
-        }
-    become_daemon(hand_over(store, settings.runtime_dir, run_file))
-    raise AssertionError("execv returned")
+    # no_proxy and loopback are judged for hub and broker each by its own name.
+    hosts = [place.host for place in (registration.endpoint, registration.broker) if place]
+    proxied = {host: proxy_address(settings, host) for host in hosts if proxy_of(settings, host)}
+    if proxied:
+        address = next(iter(proxied.values()))
+        run_file["proxy"] = {"url": address, "authFile": settings.proxy_auth_file, "hosts": list(proxied)}
+    with suppress(StateError):
+        run_file.update(kept(store.read_json(RUN_FILE) or {}))
+    return run_file
 
 
 def _holder(store: StateDirectory) -> int | None:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from firstlight.core.model import Endpoint, Secret
+from firstlight.core.model import Secret
 from firstlight.errors import UsageError
 from firstlight.transports.proxy import Proxy, parse_proxy
 
@@ -155,25 +155,25 @@ def read_secret_file(path: str, what: str) -> Secret:
     return Secret(text)
 
 
-def proxy_of(settings: Settings, endpoint: Endpoint, env: dict[str, str] | None = None) -> Proxy | None:
-    """The proxy on the way to an endpoint, its password read from its file; None for a direct way.
+def proxy_of(settings: Settings, host: str, env: dict[str, str] | None = None) -> Proxy | None:
+    """The proxy on the way to a host (IPv6 in brackets), its password read from its file; None for a direct way.
 
     The setting wins; without it ``https_proxy`` and ``no_proxy`` count, as other tools read them. Loopback is direct.
 
     Raises:
         UsageError: the address cannot be used, or carries a password itself.
     """
-    address = proxy_address(settings, endpoint, env)
+    address = proxy_address(settings, host, env)
     if not address:
         return None
     auth = read_secret_file(settings.proxy_auth_file, "the proxy's password") if settings.proxy_auth_file else None
     return parse_proxy(address, auth.reveal() if auth else None)
 
 
-def proxy_address(settings: Settings, endpoint: Endpoint, env: dict[str, str] | None = None) -> str:
-    """The proxy's address for an endpoint, "" for a direct way."""
+def proxy_address(settings: Settings, host: str, env: dict[str, str] | None = None) -> str:
+    """The proxy's address for a host, "" for a direct way."""
     env = dict(os.environ) if env is None else env
-    host = endpoint.host.strip("[]")
+    host = host.strip("[]")
     if host in ("localhost", "::1") or host.startswith("127."):
         return ""
     if settings.proxy:

@@ -8,18 +8,17 @@ import select
 import time
 from pathlib import Path
 
-from firstlight.cli import enrolling, liveness, next_step, options
+from firstlight.cli import enrolling, liveness, options, status_words
 from firstlight.cli.settings import Settings
 from firstlight.core.model import Registration
 from firstlight.daemon.report import iso
-from firstlight.errors import HINTS, StateError
+from firstlight.errors import StateError
 from firstlight.sources.text import read_install_id
 from firstlight.system import changes
 from firstlight.system.store import RUNNING, StateDirectory
 
 ONLINE, NOT_ONLINE = 0, 3
 POLL_S = 0.1
-SKEW_WORTH_SHOWING_S = 2.0
 
 
 def verb(words: list[str], config: str | None) -> int:
@@ -48,7 +47,7 @@ def verb(words: list[str], config: str | None) -> int:
     if typed.json:
         print(json.dumps(found))
     else:
-        _show(found)
+        status_words.show(found, liveness.now_s(), time.time())
     return ONLINE if found["state"] == "online" else NOT_ONLINE
 
 
@@ -141,68 +140,3 @@ def _live(settings: Settings, store: StateDirectory, holder: int | None) -> dict
         if status:
             found.append(status)
     return max(found, key=lambda status: (status.get("pid") == holder, str(status.get("writtenAt", ""))), default={})
-
-
-LABELS = (
-    ("device", "deviceId"),
-    ("workspace", "workspace"),
-    ("platform", "platform"),
-    ("hub", "endpoint"),
-    ("transport", "pairing"),
-    ("broker", "broker"),
-    ("certificate until", "certificateEndsAt"),
-    ("renewal due", "renewalDueAt"),
-    ("last change", "lastChange"),
-    ("last accepted", "lastAcceptedAt"),
-    ("next beat", "nextBeat"),
-    ("failures in a row", "failures"),
-    ("reason", "reason"),
-    ("", "message"),
-    ("next step", "hint"),
-    ("kept beats", "spooled"),
-    ("clock", "clock"),
-    ("warning", "brokerWarning"),
-    ("warning", "cloneWarning"),
-)
-
-
-def _show(found: dict[str, object]) -> None:
-    print(f"{'state':<18} {str(found['state']).replace('_', ' ')}")
-    shown = {**found, **in_words(found, liveness.now_s())}
-    for label, name in LABELS:
-        if shown.get(name) not in (None, "", 0):
-            print(f"{label:<18} {shown[name]}")
-    repairs = found.get("repairs")
-    for repair in repairs if isinstance(repairs, list) else []:
-        print(repair)
-    if found["state"] == "not_enrolled":
-        print(next_step.typed("To enroll: firstlight enroll INSTALL_ID --hub https://HOST:PORT --pin sha256//…"))
-    elif found["state"] == "stopped":
-        print(f"The agent does not run. To start it: {next_step.to_start()}")
-
-
-def in_words(found: dict[str, object], now_s: float) -> dict[str, str]:
-    """What people read better as words: when the next beat comes, how wrong this box's clock is, what to type.
-
-    Args:
-        found: what ``read`` found.
-        now_s: seconds since boot.
-    """
-    words = {"hint": next_step.typed(str(found.get("hint") or ""))}
-    if found.get("transport"):
-        spoken_by = found.get("protocol") or str(found["transport"]).upper()
-        words["pairing"] = f"{spoken_by} with a {found.get('credential', 'secret')}"
-    if found.get("clone"):
-        words["cloneWarning"] = HINTS["clone_suspected"]
-    if found.get("brokerRefuses"):
-        code = str(found["brokerRefuses"])
-        words["brokerWarning"] = (
-            f"The broker refuses this device; its beats go over HTTP. [{code}] {HINTS.get(code, '')}"
-        )
-    due_s, skew_s = found.get("nextBeatMonoS"), found.get("skewS")
-    if isinstance(due_s, (int, float)) and found["state"] != "not_responding":
-        words["nextBeat"] = f"in {enrolling.spoken(due_s - now_s)}" if due_s > now_s else "now"
-    if isinstance(skew_s, (int, float)) and abs(skew_s) >= SKEW_WORTH_SHOWING_S:
-        side = "behind" if skew_s > 0 else "ahead of"
-        words["clock"] = f"{enrolling.spoken(abs(skew_s))} {side} the hub's"
-    return words

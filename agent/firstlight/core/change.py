@@ -7,7 +7,12 @@ The rules:
 2.  A change that was interrupted is gone on with at the next start; one that failed waits: five minutes, doubling up to
     a day, jittered. Another boot ends the wait: no wall clock is asked.
 3.  Trouble with the present registration ends the wait as well, once for each kind of trouble.
-4.  A change interrupted ``MAX_BEGUN`` times in a row counts as failed: a box must not do nothing but change.
+4.  A move that failed for about a month is let go of when the platform itself answers where it was: it may have been
+    called off. Said again, it is news again. While the old place is silent it is held for ever: it may be the only way.
+5.  A change interrupted ``MAX_BEGUN`` times in a row counts as failed: a box must not do nothing but change.
+6.  What comes over the network may be a broker's own word. After a statement that was not followed none is judged for
+    five minutes; after a rotation that nobody on this box wished for the next such one is five minutes away, doubling
+    up to a day while they follow each other: a hostile broker must not use up a device's certificates.
 """
 
 from __future__ import annotations
@@ -22,8 +27,10 @@ else:
 
 ROTATION, MOVE = "rotation", "move"
 FIRST_S, CEILING_S = 300.0, 86_400.0
+SHORTEST, LONGEST = 0.75, 1.25  # jitter of a wait
 MAX_BEGUN = 6
 MAX_SETTLED = 4
+MOVE_FAILURES = 38  # at five minutes doubling up to a day: thirty days, or sooner with many boots
 
 # Kinds of trouble with the present registration, by the codes that beats end in.
 REFUSED, EXPIRED, CUT_OFF = "refused", "expired", "cut_off"
@@ -57,8 +64,9 @@ class Later(NamedTuple):
     troubles: tuple[str, ...] = ()
 
     def has_come(self, boot_id: str, now_s: float) -> bool:
-        """Whether it may be tried at that moment."""
-        return not self.failures or boot_id != self.boot_id or now_s >= self.at_s
+        """Whether it may be tried at that moment; a wait that is longer than any is damage, and none."""
+        left_s = self.at_s - now_s
+        return not self.failures or boot_id != self.boot_id or not 0 < left_s <= CEILING_S * LONGEST
 
 
 class Result(NamedTuple):
@@ -92,6 +100,8 @@ class Notes(NamedTuple):
         begun: how often in a row a change was begun without an end.
         rotation_later, move_later: when each is tried again.
         rotation, move_result: how the last one of each ended.
+        rotation_rest: until when no other one is made after one that nobody on this box wished for.
+        heard_later: until when no statement is judged.
     """
 
     rotate: bool = False
@@ -107,6 +117,8 @@ class Notes(NamedTuple):
     move_later: Later = Later()
     rotation: Result = Result()
     move_result: Result = Result()
+    rotation_rest: Later = Later()
+    heard_later: Later = Later()
 
 
 class Situation(NamedTuple):
@@ -154,9 +166,12 @@ def due(now: Situation, *, goes_on: bool = False) -> tuple[str, ...]:
 
 
 def wants_rotation(now: Situation) -> bool:
-    """Whether somebody or something wants the credential replaced."""
+    """Whether somebody or something wants the credential replaced, and the last time is long enough ago."""
+    if now.has_wish:
+        return True
     is_time = 0.0 < now.renew_at_s <= now.platform_s
-    return now.has_wish or now.notes.rotate or is_time or kind_of(now.trouble) == EXPIRED
+    is_wanted = now.notes.rotate or is_time or kind_of(now.trouble) == EXPIRED
+    return is_wanted and now.notes.rotation_rest.has_come(now.boot_id, now.now_s)
 
 
 def _rotation_due(now: Situation, goes_on: bool) -> bool:
@@ -167,7 +182,7 @@ def _rotation_due(now: Situation, goes_on: bool) -> bool:
 
 
 def _move_due(now: Situation, goes_on: bool) -> bool:
-    if now.notes.heard:
+    if now.notes.heard and now.notes.heard_later.has_come(now.boot_id, now.now_s):
         return True  # to be judged, which needs no network; then it is believed or forgotten
     if not now.notes.move:
         return False
@@ -199,16 +214,32 @@ def failed(notes: Notes, what: str, now: Situation, chance: float, result: Resul
     before = notes.rotation_later if what == ROTATION else notes.move_later
     kind = kind_of(now.trouble)
     troubles = tuple(dict.fromkeys((*before.troubles, *((kind,) if kind else ()))))
-    wait_s = min(CEILING_S, FIRST_S * 2.0 ** min(before.failures, 16)) * (0.75 + 0.5 * chance)
+    wait_s = _wait_s(before.failures) * (SHORTEST + (LONGEST - SHORTEST) * chance)
     later = Later(before.failures + 1, now.boot_id, now.now_s + wait_s, troubles)
     if what == ROTATION:
         return notes._replace(rotation_later=later, rotation=result)
     return notes._replace(move_later=later, move_result=result)
 
 
-def rotated(notes: Notes, result: Result) -> Notes:
+def _wait_s(failures: int) -> float:
+    return min(CEILING_S, FIRST_S * 2.0 ** min(failures, 16))
+
+
+def rotated(notes: Notes, result: Result, boot_id: str, now_s: float) -> Notes:
     """The next credential is the present one."""
-    return notes._replace(rotate=False, attempt_id="", next_key="", trouble="", rotation_later=Later(), rotation=result)
+    rest = notes.rotation_rest
+    if not result.wish:
+        before = rest.failures if boot_id == rest.boot_id and now_s - rest.at_s < CEILING_S else 0
+        rest = Later(before + 1, boot_id, now_s + _wait_s(before))
+    return notes._replace(
+        rotate=False,
+        attempt_id="",
+        next_key="",
+        trouble="",
+        rotation_later=Later(),
+        rotation=result,
+        rotation_rest=rest,
+    )
 
 
 def given_up(notes: Notes) -> Notes:
@@ -233,11 +264,33 @@ def disbelieved(notes: Notes, result: Result) -> Notes:
     return _settled(notes, notes.heard)._replace(heard="", move_result=result)
 
 
+def deaf(notes: Notes, boot_id: str, now_s: float) -> Notes:
+    """A statement was judged and not followed: it cost a change of processes, and anybody could have sent it."""
+    return notes._replace(heard_later=Later(1, boot_id, now_s + FIRST_S))
+
+
+def dropped(notes: Notes) -> Notes:
+    """The held move cannot be read any more: forgotten, and not settled, so that it is heard again."""
+    return notes._replace(move="", move_later=Later())
+
+
 def moved(notes: Notes, issued_at_s: float, result: Result) -> Notes:
     """The platform was reached where the held statement said."""
     return _settled(notes, statement_of(notes.move))._replace(
         move="", moved_at_s=issued_at_s, trouble="", move_later=Later(), move_result=result
     )
+
+
+def is_stale(notes: Notes) -> bool:
+    """Whether the held move has failed for so long that an answer from the old place ends it."""
+    return bool(notes.move) and notes.move_later.failures >= MOVE_FAILURES
+
+
+def let_go(notes: Notes) -> Notes:
+    """The held move is forgotten, and not settled: the same statement is believed again when it is said again."""
+    last = notes.move_result
+    message = "The move was let go of: the platform still answers where it was, and never where it was to be."
+    return notes._replace(move="", move_later=Later(), move_result=Result(last.code, message, "", last.at_s))
 
 
 def is_news(notes: Notes, text: str) -> bool:
@@ -261,84 +314,3 @@ def _settled(notes: Notes, text: str) -> Notes:
     if not text or hash_of(text) in notes.settled:
         return notes
     return notes._replace(settled=(*notes.settled, hash_of(text))[-MAX_SETTLED:])
-
-
-# -- notes as a file -------------------------------------------------------------------------------------------------
-def encode(notes: Notes) -> dict[str, object]:
-    """``Notes`` -> a JSON object."""
-    return {
-        "rotate": notes.rotate,
-        "heard": notes.heard,
-        "move": notes.move,
-        "movedAtS": notes.moved_at_s,
-        "settled": list(notes.settled),
-        "attemptId": notes.attempt_id,
-        "nextKey": notes.next_key,
-        "trouble": notes.trouble,
-        "begun": notes.begun,
-        "rotationLater": _later_object(notes.rotation_later),
-        "moveLater": _later_object(notes.move_later),
-        "lastRotation": _result_object(notes.rotation),
-        "lastMove": _result_object(notes.move_result),
-    }
-
-
-def decode(source: dict[str, object]) -> Notes:
-    """A JSON object -> ``Notes``; a field that is missing or of another kind counts as not there."""
-    return Notes(
-        rotate=source.get("rotate") is True,
-        heard=_text(source, "heard"),
-        move=_text(source, "move"),
-        moved_at_s=_number(source, "movedAtS"),
-        settled=_texts(source, "settled"),
-        attempt_id=_text(source, "attemptId"),
-        next_key=_text(source, "nextKey"),
-        trouble=_text(source, "trouble"),
-        begun=int(_number(source, "begun")),
-        rotation_later=_later(_object(source, "rotationLater")),
-        move_later=_later(_object(source, "moveLater")),
-        rotation=_result(_object(source, "lastRotation")),
-        move_result=_result(_object(source, "lastMove")),
-    )
-
-
-def _later_object(later: Later) -> dict[str, object]:
-    return {
-        "failures": later.failures,
-        "bootId": later.boot_id,
-        "atS": round(later.at_s, 1),
-        "troubles": list(later.troubles),
-    }
-
-
-def _later(source: dict[str, object]) -> Later:
-    failures = int(_number(source, "failures"))
-    return Later(failures, _text(source, "bootId"), _number(source, "atS"), _texts(source, "troubles"))
-
-
-def _result_object(result: Result) -> dict[str, object]:
-    return {"code": result.code, "message": result.message, "wish": result.wish, "atS": round(result.at_s, 1)}
-
-
-def _result(source: dict[str, object]) -> Result:
-    return Result(_text(source, "code"), _text(source, "message"), _text(source, "wish"), _number(source, "atS"))
-
-
-def _text(source: dict[str, object], name: str) -> str:
-    value = source.get(name)
-    return value if isinstance(value, str) else ""
-
-
-def _texts(source: dict[str, object], name: str) -> tuple[str, ...]:
-    value = source.get(name)
-    return tuple(one for one in value if isinstance(one, str)) if isinstance(value, list) else ()
-
-
-def _number(source: dict[str, object], name: str) -> float:
-    value = source.get(name)
-    return float(value) if isinstance(value, (int, float)) and abs(value) < 1e12 else 0.0
-
-
-def _object(source: dict[str, object], name: str) -> dict[str, object]:
-    value = source.get(name)
-    return value if isinstance(value, dict) else {}

@@ -158,6 +158,10 @@ class Session(Protocol):
         """
         ...
 
+    def rest_s(self) -> float:
+        """Seconds until ``heard`` is to be called even if nothing has come, for ever where that is not needed."""
+        ...
+
     @property
     def connections(self) -> int:
         """How many connections were opened so far: facts are sent on the first beat of each."""
@@ -259,11 +263,12 @@ class Changes(Protocol):
         """Keeps what the platform asked for (``rotate``, ``move``). Never raises: a disk that refuses is logged."""
         ...
 
-    def is_due(self, trouble: str) -> bool:
+    def is_due(self, trouble: str, *, is_asked: bool = False) -> bool:
         """Whether to give way now.
 
         Args:
             trouble: code of the last failure or refusal, "" while beats are accepted.
+            is_asked: somebody on this box wants it tried, however often it was begun without an end.
         """
         ...
 
@@ -271,9 +276,8 @@ class Changes(Protocol):
 class Stop(Protocol):
     """What the signals ask for; as a context it breaks off what is under way when that is a stop."""
 
-    @property
-    def wants_change(self) -> bool:
-        """Whether a rotation or move is asked for, and no stop."""
+    def takes_hangup(self) -> bool:
+        """Forgets a SIGHUP, so that the next wait sleeps; False where a stop is asked for."""
         ...
 
     def __enter__(self) -> None: ...

@@ -3,7 +3,9 @@
 The rules:
 
 1.  Everything about the state lives in this module; the runner performs actions and brings back events.
-2.  ``Due`` leads to exactly one call (``SendBeat`` or ``AskBack``), and each call brings exactly one event back.
+2.  ``Due`` leads to exactly one call (``SendBeat`` or ``AskBack``), and each call brings exactly one event back. Which
+    way a beat takes is not decided here: past a broker that is out of reach it goes over HTTP (``daemon/carrier.py``),
+    and only where the platform is out of reach that way too, the call has failed.
 3.  Every other step ends in exactly one ``Wait`` or one ``Quit``: the runner is a plain loop.
 4.  A failure grows the wait and never ends it. A refusal parks: asked again now and then, cheap and visible.
 5.  Only ``Removed`` (a tombstone that names this device's key) retires, and only ``StopAsked`` stops.
@@ -98,11 +100,19 @@ class Told(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """Nothing was decided: unreachable, overloaded, not understood. ``code`` is a key of ``errors.HINTS``."""
+    """Nothing was decided: unreachable, overloaded, not understood.
+
+    Args:
+        code: a key of ``errors.HINTS``.
+        message: one sentence.
+        retry_after_s: what the other side asked to wait, or None.
+        hint: the next step where the one that ``errors.HINTS`` has does not fit, otherwise "".
+    """
 
     code: str
     message: str
     retry_after_s: float | None = None
+    hint: str = ""
 
 
 class Refused(NamedTuple):
@@ -140,11 +150,17 @@ class Keep(NamedTuple):
 
 
 class Announce(NamedTuple):
-    """Log and show a change of state: ``priority`` as in syslog (6 info, 4 warning, 3 error)."""
+    """Log and show a change of state.
+
+    Args:
+        priority: as in syslog: 6 info, 4 warning, 3 error.
+        code, message, hint: as in ``Failed``.
+    """
 
     priority: int
     code: str
     message: str
+    hint: str = ""
 
 
 class Retire(NamedTuple):
@@ -220,7 +236,7 @@ def _failed(state: State, event: Failed, chance: float) -> Step:
     wait = Wait(backoff.retry_wait_s(new.failures, chance, event.retry_after_s))
     if state.phase == CUT_OFF and state.reason == event.code:
         return new, (Keep(), wait)
-    return new, (Keep(), Announce(4, event.code, event.message), wait)
+    return new, (Keep(), Announce(4, event.code, event.message, event.hint), wait)
 
 
 def _failed_while_parked(state: State, event: Failed, chance: float) -> Step:

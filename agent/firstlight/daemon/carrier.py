@@ -1,11 +1,20 @@
-"""One beat on its way: over the session, or over HTTP where a broker refuses it without a reason."""
+"""One beat on its way: over the session, or over HTTP where a broker stands in the way and the platform does not.
+
+1.  A broker that refuses without a reason is asked after at once: the platform itself may name one.
+2.  A broker that is out of reach (down, moved, without a hub behind it) is tried ``APPEAL_AFTER`` times. From then on
+    the beat goes over HTTP with the same credential; where that is accepted, the device is online.
+3.  The broker is tried again, once a beat at most and never for longer than ``TRIAL_S``; the beats between two trials
+    cover the wait of ``backoff.retry_wait_s``. Out of reach over HTTP too: what the broker failed by stands, and the
+    next beat tries it first.
+"""
 
 from __future__ import annotations
 
+from firstlight.core import backoff
 from firstlight.core.exchange import MqttCall
 from firstlight.core.lifecycle import Accepted, Failed, Refused
 from firstlight.core.model import Beat
-from firstlight.errors import FirstlightError
+from firstlight.errors import FirstlightError, UnreachableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +31,15 @@ UNEXPLAINED = frozenset({"mqtt_bad_login", "mqtt_not_authorized", "mqtt_client_i
 # What another registration on disk may mend: enrolled anew, a renewed credential, a hub that has moved.
 MENDABLE = frozenset({"certificate_refused", "tls_untrusted", "tls_pin_mismatch"})
 ASK_EVERY_S = 3600.0
+# With the waits of core/backoff.py the fourth failure in a row comes 17 to 35 s after the first, later where each is a
+# time-out: longer than a broker takes to restart, or a whole fleet would knock at the hub for that; and sooner than a
+# device with a beat a minute is missed.
+APPEAL_AFTER = 4
+TRIAL_S = 10.0
+# No fault of the broker's: another box has the same identity.
+TAKEN_OVER = "mqtt_taken_over"
+# The broker is there, and nobody behind it takes beats.
+NOBODY_LISTENS = "mqtt_unavailable"
 
 
 class Carrier:
@@ -40,6 +58,9 @@ class Carrier:
         self._told_on = -1  # the connection they were told on
         self._answered_on = -1  # the connection on which the platform itself answered last
         self._answered_at_s = 0.0
+        self._broker_failed = Failed("", "")  # how the broker failed last
+        self._failures = 0  # of the broker, in a row
+        self._skips = 0  # so many beats go over HTTP before the broker is tried again
 
     def tell_facts(self) -> None:
         """The next beat carries the whole facts."""
@@ -70,7 +91,7 @@ class Carrier:
             missed,
             self._asks() or (self._is_mqtt and bool(missed)),
         )
-        event = self._carry(beat)
+        event = self._carry(beat, interval_s) if self._is_mqtt else self._over_session(beat)
         if isinstance(event, Accepted):
             if not is_told:
                 self._told_hash, self._told_on = hashed, parts.session.connections
@@ -98,17 +119,36 @@ class Carrier:
         is_fresh = self._parts.clock.monotonic_s() - self._answered_at_s < ASK_EVERY_S
         return self._is_cut() or self._parts.session.connections != self._answered_on or not is_fresh
 
-    def _carry(self, beat: Beat) -> Event:
+    def _carry(self, beat: Beat, interval_s: float) -> Event:
+        """Over MQTT, or past a broker that stands in the way."""
         parts = self._parts
+        if self._skips:
+            self._skips -= 1
+            return self._appeal(beat, self._broker_failed)
         try:
-            reply = parts.session.exchange(parts.platform.beat(parts.registration, beat), self._deadline_s())
-            event = parts.platform.read_beat(parts.registration, reply)
-        except FirstlightError as error:
-            if not self._is_mqtt or error.code not in UNEXPLAINED:
-                raise
+            event = self._over_session(beat)
+            is_brokers = isinstance(event, Failed) and event.code == NOBODY_LISTENS
+        except UnreachableError as error:
             event = failed(error)
-        if self._is_mqtt and isinstance(event, Failed) and event.code in UNEXPLAINED:
+            is_brokers = error.code != TAKEN_OVER
+        if not isinstance(event, Failed) or not is_brokers:
+            self._failures = 0
+            return event
+        self._failures += 1
+        if event.code in UNEXPLAINED:
             return self._appeal(beat, event)
+        if self._failures < APPEAL_AFTER:
+            return event
+        wait_s = backoff.retry_wait_s(self._failures, parts.chance(), event.retry_after_s)
+        self._skips = int(wait_s / max(interval_s, 1.0))
+        return self._appeal(beat, event)
+
+    def _over_session(self, beat: Beat) -> Event:
+        """Raises UnreachableError."""
+        parts = self._parts
+        deadline_s = min(TRIAL_S, self._deadline_s()) if self._failures >= APPEAL_AFTER else self._deadline_s()
+        reply = parts.session.exchange(parts.platform.beat(parts.registration, beat), deadline_s)
+        event = parts.platform.read_beat(parts.registration, reply)
         if isinstance(event, Accepted):
             self._report.broker("")
             if event.is_confirmed:
@@ -117,21 +157,24 @@ class Carrier:
                 self._answered_on = -1  # it goes on asking
         return event
 
-    def _appeal(self, beat: Beat, refused: Failed) -> Event:
-        """What the platform itself says of a device that its broker refuses; out of its reach, the broker's word."""
+    def _appeal(self, beat: Beat, by_broker: Failed) -> Event:
+        """What the platform itself says where its broker fails; out of its reach too, the broker's word."""
         parts = self._parts
+        self._broker_failed = by_broker
         call = parts.platform.appeal(parts.registration, beat)
         if call is None:
-            return refused
+            return by_broker
         parts.notifier.alive()
         try:
             event = self._over_http(call)
         except FirstlightError as error:
             # A certificate that TLS does not take says why a broker would not either.
-            return failed(error) if error.code in MENDABLE else refused
+            event = failed(error) if error.code in MENDABLE else by_broker
         if isinstance(event, Accepted):
-            self._report.broker(refused.code)
-        return refused if isinstance(event, Failed) else event
+            self._report.broker(by_broker.code, is_refusal=by_broker.code in UNEXPLAINED)
+            return event
+        self._skips = 0
+        return by_broker if isinstance(event, Failed) and event.code not in MENDABLE else event
 
     def _over_http(self, call: Call) -> Event:
         """One call beside the session, on a connection of its own. Raises FirstlightError."""

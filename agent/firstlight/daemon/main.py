@@ -6,16 +6,16 @@ move this process becomes ``firstlight run`` again: same pid, same service, same
 
 from __future__ import annotations
 
-import math
 import os
 
 from firstlight import __version__
 from firstlight.core.lifecycle import EXIT_AGAIN, RETIRED
-from firstlight.core.model import Facts, Identity
+from firstlight.core.model import Facts
 from firstlight.daemon.notify import service_notifier
 from firstlight.daemon.parts import Parts
 from firstlight.daemon.run_file import read_run_file
 from firstlight.daemon.runner import Runner
+from firstlight.daemon.sessions import Sessions
 from firstlight.daemon.stop import StopSignals
 from firstlight.errors import FirstlightError, NotEnrolledError, StateError
 from firstlight.platforms import half
@@ -30,10 +30,6 @@ from firstlight.wire.heartbeat import missed_object, read_missed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from firstlight.core.exchange import MqttLogin
-    from firstlight.core.interfaces import DevicePlatform, Session
     from firstlight.core.model import Registration
     from firstlight.daemon.run_file import RunFile
 
@@ -106,14 +102,13 @@ def _compose(
     seen: _Seen,
 ) -> Runner:
     platform = half(registration.platform, "device")
-    sessions = _Sessions(run, store, registration, clock, platform)
+    sessions = Sessions(store, clock, platform, run.proxy_to)
     runner = Runner(
         Parts(
             registration=registration,
             platform=platform,
-            session=sessions.for_beats(),
-            keep_alive_s=lambda: sessions.keep_alive_s,
-            open_appeal=sessions.over_http,
+            session=sessions.for_beats(registration, lambda: runner.interval_s),
+            open_appeal=lambda: sessions.over_http(registration),
             store=store,
             spool=DiskSpool(run.state_dir, missed_object, read_missed),
             sensor=ProcMetrics(run.state_dir, facts=_facts(store, journal)),
@@ -130,60 +125,7 @@ def _compose(
             agent_version=__version__,
         )
     )
-    sessions.interval_s = lambda: runner.interval_s
     return runner
-
-
-class _Sessions:
-    """Opens sessions for a registration; what the other transport needs is not loaded."""
-
-    def __init__(
-        self,
-        run: RunFile,
-        store: StateDirectory,
-        registration: Registration,
-        clock: SystemClock,
-        platform: DevicePlatform,
-    ) -> None:
-        self._run = run
-        self._platform = platform
-        self._registration = registration
-        self._clock = clock
-        self.interval_s: Callable[[], float] = lambda: float(registration.interval_s)
-        self.keep_alive_s: float = math.inf  # an idle connection over HTTP may end unnoticed
-        pem = registration.credential.certificate_pem
-        self._identity = Identity(pem, store.key_file(registration.key_fingerprint)) if pem else None
-
-    def for_beats(self) -> Session:
-        """The session that the registration names."""
-        if self._registration.transport != "mqtt":
-            return self.over_http()
-        from firstlight.transports.mqtt_session import MqttSession
-
-        return MqttSession(
-            self._login,
-            self._registration.trust,
-            self._run.proxy,
-            check_dates=self._clock.is_trustworthy,
-            identity=self._identity,
-        )
-
-    def over_http(self) -> Session:
-        """A session over HTTP, whatever the registration names."""
-        from firstlight.transports.http_session import HttpSession
-
-        return HttpSession(
-            self._registration.trust, self._run.proxy, check_dates=self._clock.is_trustworthy, identity=self._identity
-        )
-
-    def _login(self) -> MqttLogin:
-        # The interval that counts by now: the keep-alive follows it.
-        registration = self._registration._replace(interval_s=int(self.interval_s()))
-        login = self._platform.login(registration, self._clock.moment().boot_id)
-        if login is None:
-            raise StateError("state_corrupt", "The registration names no broker.")
-        self.keep_alive_s = login.keep_alive_s
-        return login
 
 
 class _Publisher:

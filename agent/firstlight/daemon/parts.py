@@ -30,7 +30,6 @@ class Parts(NamedTuple):
         registration: what enrolling left.
         platform: the device half of the dialect.
         session: carries the beats.
-        keep_alive_s: how long its connection stands without a beat.
         open_appeal: opens a session over HTTP, for the calls that have no other way.
         store, spool, sensor, clock, notifier, changes: the seams of ``core.interfaces``.
         gives_way: whether there is a richer process to end for.
@@ -46,7 +45,6 @@ class Parts(NamedTuple):
     registration: Registration
     platform: DevicePlatform
     session: Session
-    keep_alive_s: Callable[[], float]
     open_appeal: Callable[[], Session]
     store: Store
     spool: Spool

@@ -22,14 +22,15 @@ class Report:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._message = ""
+        self._message = self._hint = ""
         self._last_accepted_at = ""
         self._skew_s: float | None = None
         self._is_skewed = False
         self._beats = 0
         self._is_online = False
         self._is_cloned = False
-        self._broker_refuses = ""
+        self._broker_code = ""  # why beats go over HTTP instead, "" = they do not
+        self._is_refusal = False
         registration = parts.registration
         self._fixed: dict[str, object] = {
             "deviceId": registration.device_id,
@@ -73,13 +74,22 @@ class Report:
         self._saw(event.server_time_s)
         self._say_clone(event.clone)
 
-    def broker(self, refuses: str) -> None:
-        """Whether the broker refuses what the platform accepts: the code, "" = it does not."""
-        if refuses and refuses != self._broker_refuses:
-            self._parts.log(4, f"The broker refuses this device, the hub does not; its beats go over HTTP. [{refuses}]")
-        elif self._broker_refuses and not refuses:
-            self._parts.log(6, "The broker lets this device in again.")
-        self._broker_refuses = refuses
+    def broker(self, code: str, *, is_refusal: bool = False) -> None:
+        """Whether the platform accepts over HTTP what its broker does not.
+
+        Args:
+            code: why the broker does not, "" = it does.
+            is_refusal: it refuses this device; otherwise it is out of reach.
+        """
+        if code and code != self._broker_code:
+            what = "The broker refuses this device" if is_refusal else "The broker is out of reach"
+            self._parts.log(
+                4, f"{what}, the hub {'does' if is_refusal else 'is'} not; its beats go over HTTP. [{code}]"
+            )
+        elif self._broker_code and not code:
+            again = "lets this device in" if self._is_refusal else "takes this device's beats"
+            self._parts.log(6, f"The broker {again} again.")
+        self._broker_code, self._is_refusal = code, is_refusal
 
     def _saw(self, server_time_s: float | None) -> None:
         if server_time_s is not None:
@@ -105,9 +115,9 @@ class Report:
 
     def changed(self, state: State, action: Announce) -> None:
         """The lifecycle announces a change of state."""
-        hint = HINTS.get(action.code, "")
+        self._hint = action.hint or HINTS.get(action.code, "")
         self._message = action.message if state.phase != lifecycle.BEATING else ""
-        self._parts.log(action.priority, " ".join(filter(None, (f"{action.message} [{action.code}]", hint))))
+        self._parts.log(action.priority, " ".join(filter(None, (f"{action.message} [{action.code}]", self._hint))))
         self._parts.notifier.status(f"{state.phase.replace('_', ' ').capitalize()}: {action.message}")
 
     def waits(self, state: State, seconds: float) -> None:
@@ -130,15 +140,20 @@ class Report:
         moment = parts.clock.moment()
         wall_s = moment.wall_s
         has_reason = state.phase in (lifecycle.CUT_OFF, lifecycle.PARKED, lifecycle.RETIRED)
+        hint = (self._hint or HINTS.get(state.reason, "")) if has_reason else ""
+        if self._is_cloned and state.phase in (lifecycle.BEATING, lifecycle.CUT_OFF, lifecycle.PARKED):
+            hint = HINTS[CLONE]  # two boxes that push each other off a broker end nothing by looking at the broker
+        past_broker = self._broker_code if state.phase == lifecycle.BEATING else ""
         parts.publish(
             {
                 "state": state.phase,
                 "reason": state.reason if has_reason else "",
                 "message": self._message if has_reason else "",
-                "hint": HINTS.get(state.reason, "") if has_reason else "",
+                "hint": hint,
                 **self._fixed,
                 "protocol": getattr(parts.session, "protocol_name", "") or None,
-                "brokerRefuses": self._broker_refuses or None,
+                "brokerRefuses": (past_broker if self._is_refusal else "") or None,
+                "brokerOutOfReach": ("" if self._is_refusal else past_broker) or None,
                 "clone": self._is_cloned or None,
                 "intervalS": state.interval_s,
                 "lastAcceptedAt": self._last_accepted_at or None,

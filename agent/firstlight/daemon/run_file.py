@@ -1,8 +1,9 @@
 """What the door hands over to the beating process, as JSON in a file or an open descriptor.
 
-``{"stateDir": PATH, "runtimeDir"?: PATH, "proxy"?: {"url": "http://HOST:PORT", "authFile"?: PATH}, "logLevel"?: 3 to 6,
-"haste"?: NUMBER, "again"?: [WORD, …]}``. ``haste`` makes every wait that many times shorter, for tests and
-measurements; ``again`` is the command by which the door was opened, and by which the process goes back to it.
+``{"stateDir": PATH, "runtimeDir"?: PATH, "proxy"?: {"url": "http://HOST:PORT", "authFile"?: PATH, "hosts"?: [HOST, …]},
+"logLevel"?: 3 to 6, "haste"?: NUMBER, "again"?: [WORD, …]}``. The proxy is for the named hosts only; without names for
+all. ``haste`` makes every wait that many times shorter, for tests and measurements; ``again`` is the command by which
+the door was opened, and by which the process goes back to it. What nobody sets at the door (``KEPT``) stays as it was.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ else:
 MAX_SECRET_BYTES = 4096
 MAX_WORDS = 64
 HANDED_OVER = "/dev/fd/"
+KEPT = ("haste", "logLevel")
 
 
 class RunFile(NamedTuple):
@@ -38,6 +40,16 @@ class RunFile(NamedTuple):
     log_level: int
     haste: float
     again: tuple[str, ...] = ()
+    proxied: tuple[str, ...] | None = None
+
+    def proxy_to(self, host: str) -> Proxy | None:
+        """The proxy on the way to a host, None for a direct way."""
+        return self.proxy if self.proxied is None or host in self.proxied else None
+
+
+def kept(found: dict[str, object]) -> dict[str, object]:
+    """What a new run file takes over from the one before: ``KEPT``, as far as it can be used."""
+    return {name: found[name] for name in KEPT if name in found and not _unusable({name: found[name]})}
 
 
 def read_run_file(path: str) -> RunFile:
@@ -51,16 +63,28 @@ def read_run_file(path: str) -> RunFile:
     if found is None:
         raise StateError("state_corrupt", f"{path} does not exist.", "Start the agent with: firstlight run")
     state_dir, runtime_dir = found.get("stateDir"), found.get("runtimeDir") or ""
-    haste, log_level = found.get("haste", 1.0), found.get("logLevel", INFO)
     if not isinstance(state_dir, str) or not state_dir or not isinstance(runtime_dir, str):
         raise UsageError("settings_invalid", f"{path} does not name the state directory.")
-    if not isinstance(haste, (int, float)) or not 1 <= haste <= 1e6 or log_level not in (ERROR, WARNING, 5, INFO):
+    if _unusable(found):
         raise UsageError("settings_invalid", f"haste or logLevel in {path} cannot be used.")
-    again = found.get("again") or []
-    if not isinstance(again, list) or len(again) > MAX_WORDS or not all(isinstance(word, str) for word in again):
-        raise UsageError("settings_invalid", f"again in {path} is not a command.")
-    proxy = _proxy(found.get("proxy"), path)
-    return RunFile(state_dir, runtime_dir, proxy, int(str(log_level)), float(haste), tuple(again))
+    haste, log_level = float(str(found.get("haste", 1))), int(str(found.get("logLevel", INFO)))
+    again = _words(found.get("again") or [], path)
+    proxy = found.get("proxy")
+    proxied = _words(proxy["hosts"], path) if isinstance(proxy, dict) and "hosts" in proxy else None
+    return RunFile(state_dir, runtime_dir, _proxy(proxy, path), log_level, haste, again, proxied)
+
+
+def _unusable(found: dict[str, object]) -> bool:
+    haste = found.get("haste", 1)
+    if not isinstance(haste, (int, float)) or not 1 <= haste <= 1e6:
+        return True
+    return found.get("logLevel", INFO) not in (ERROR, WARNING, 5, INFO)
+
+
+def _words(found: object, path: str) -> tuple[str, ...]:
+    if not isinstance(found, list) or len(found) > MAX_WORDS or not all(isinstance(word, str) for word in found):
+        raise UsageError("settings_invalid", f"again or proxy in {path} is not a list of words.")
+    return tuple(found)
 
 
 def _handed_over(path: str) -> dict[str, object] | None:

@@ -33,9 +33,10 @@ if TYPE_CHECKING:
 
 MAX_MISSED = 32
 UNREADABLE = frozenset({"request_malformed", "request_too_large"})
-RECONNECT_S = 60.0
+RECONNECT_S = PARKED_WAIT_S = 60.0
 MAX_WORDS = 8  # early ends of a wait; whoever talks more between two beats is not listened to until the next
 ROUNDING = 0.02
+SHORTEST_REST_S = 0.01
 
 
 class Runner:
@@ -174,23 +175,36 @@ class Runner:
         parts = self._parts
         if parts.gives_way and parts.changes.is_due(self._state.reason):
             return ChangeDue()
-        if seconds > parts.keep_alive_s():
-            parts.session.close()  # a farewell, where the broker would otherwise miss us and publish the last will
+        if self._state.phase == lifecycle.PARKED and seconds > PARKED_WAIT_S:
+            parts.session.close()  # nobody holds a connection for hours for nothing
         self._report.waits(self._state, seconds)
         piece_s = parts.notifier.watchdog_s / 2 if parts.notifier.watchdog_s else seconds
         left_s = seconds
         while (event := self._listen(left_s)) is None and left_s > ROUNDING * seconds:
-            length_s, began_s = min(piece_s, left_s), parts.clock.monotonic_s()
+            rest_s = max(parts.session.rest_s(), SHORTEST_REST_S)
+            length_s, began_s = min(piece_s, left_s, rest_s), parts.clock.monotonic_s()
             ear = parts.session.fileno() if self._words < MAX_WORDS else -1
             if parts.clock.wait(length_s, ear):
-                return ChangeDue() if parts.stop.wants_change else StopAsked()
-            if ear >= 0 and (slept_s := parts.clock.monotonic_s() - began_s) < length_s * (1 - ROUNDING):
+                if (asked := self._asked()) is not None:
+                    return asked
+                length_s = max(parts.clock.monotonic_s() - began_s, 0.0)
+            elif ear >= 0 and (slept_s := parts.clock.monotonic_s() - began_s) < length_s * (1 - ROUNDING):
                 self._words += 1
                 length_s = max(slept_s, 0.0)
+            elif length_s == rest_s:
+                self._words = 0  # as long as it lasts, the connection is listened to: the answer to a ping is a word
             left_s -= length_s
             if left_s > ROUNDING * seconds:
                 parts.notifier.alive()
         return Due() if event is None else event
+
+    def _asked(self) -> Event | None:
+        """What a signal asks for; None for a SIGHUP while nothing is due: however many come, the beats go on."""
+        parts = self._parts
+        if not parts.stop.takes_hangup():
+            return StopAsked()
+        is_due = parts.gives_way and parts.changes.is_due(self._state.reason, is_asked=True)
+        return ChangeDue() if is_due else None
 
     def _listen(self, left_s: float) -> Event | None:
         """What came unasked; a connection that broke between two beats is opened anew with the next one."""

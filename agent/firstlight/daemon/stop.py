@@ -1,12 +1,13 @@
 """SIGTERM and SIGINT: a wait ends at once, a call in flight is broken off, everything else is finished first.
 
-SIGHUP ends a wait too, and asks for a rotation or move that waits to be made; a call in flight is finished first.
+SIGHUP ends a wait too: "look now" whether a rotation or move waits to be made; a call in flight is finished first.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ class StopSignals:
 
     def __init__(self, *, gives_way: bool = False) -> None:
         self.is_asked = False
-        self._is_change_asked = False
         self._breaks_off = False
         self.wake_fd, write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
@@ -45,10 +45,15 @@ class StopSignals:
         # ``give_way`` of the process before this one blocked it: what came meanwhile is heard now.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
 
-    @property
-    def wants_change(self) -> bool:
-        """Whether SIGHUP came, and no stop."""
-        return self._is_change_asked and not self.is_asked
+    def takes_hangup(self) -> bool:
+        """Forgets a SIGHUP, so that the next wait sleeps; False where a stop is asked for.
+
+        One that comes meanwhile leaves a byte or is looked after by the caller now: none is lost.
+        """
+        with suppress(BlockingIOError):
+            while os.read(self.wake_fd, 4096):
+                pass
+        return not self.is_asked
 
     def give_way(self) -> bool:
         """Makes ready for ``execv``: a SIGHUP from now on waits for the next ``StopSignals``, a stop ends at once.
@@ -70,7 +75,6 @@ class StopSignals:
     def _on_hangup(self, number: int, frame: FrameType | None) -> None:
         if self._has_terminal and not os.isatty(TERMINAL):
             self._on_end(number, frame)  # what SIGHUP is named after: the terminal that it ran in is gone
-        self._is_change_asked = True
 
     def __enter__(self) -> None:
         self._breaks_off = True

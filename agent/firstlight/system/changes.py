@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firstlight.core import change
+from firstlight.core import change, change_notes
 from firstlight.core.change import Notes, Situation
 from firstlight.errors import StateError
 from firstlight.system.store import CANDIDATE, CHANGE, WISH
@@ -23,7 +23,7 @@ WARNING = 4
 def load(store: StateDirectory) -> Notes:
     """What is asked for and under way. A damaged file counts as none: the candidate and the keys are safe beside it."""
     try:
-        return change.decode(store.read_json(CHANGE) or {})
+        return change_notes.decode(store.read_json(CHANGE) or {})
     except StateError as error:
         if error.code != "state_corrupt":
             raise
@@ -32,16 +32,16 @@ def load(store: StateDirectory) -> Notes:
 
 def save(store: StateDirectory, notes: Notes) -> None:
     """On disk when it returns. Raises StateError (``state_unwritable``)."""
-    store.write_json(CHANGE, change.encode(notes))
+    store.write_json(CHANGE, change_notes.encode(notes))
 
 
 def wish_of(store: StateDirectory) -> str:
-    """Id of the rotation that somebody on this box wishes for, "" = nobody does."""
+    """Id of the rotation that somebody on this box wishes for, "" = nobody does, or what is there is damaged."""
     try:
         wish = (store.read_json(WISH) or {}).get("id")
     except StateError:
         return ""
-    return wish if isinstance(wish, str) else ""
+    return wish if isinstance(wish, str) and len(wish) <= change_notes.MAX_NAME and wish.isprintable() else ""
 
 
 class DiskChanges:
@@ -80,25 +80,35 @@ class DiskChanges:
         notes = self._notes
         if event.rotate:
             notes = notes._replace(rotate=True)
+        if change.is_stale(notes) and getattr(event, "is_confirmed", True):
+            notes = change.let_go(notes)
+            self._last_move = ""
+            self._log(WARNING, notes.move_result.message)
         if event.move and event.move != self._last_move:
             self._last_move = event.move
             if change.is_news(notes, event.move):
                 notes = notes._replace(heard=event.move)
-        if notes != self._notes:
-            self._notes = notes  # in memory also where the disk refuses: asked again by ``is_due``
+        before, self._notes = self._notes, notes  # in memory also where the disk refuses: asked again by ``is_due``
+        # What is not to be judged yet is not worth a write: a hostile broker has a new statement with each answer.
+        if (notes if self._listens() else notes._replace(heard=before.heard)) != before:
             self._save(notes)
 
-    def is_due(self, trouble: str) -> bool:
+    def _listens(self) -> bool:
+        moment = self._clock.moment()
+        return self._notes.heard_later.has_come(moment.boot_id, moment.monotonic_s)
+
+    def is_due(self, trouble: str, *, is_asked: bool = False) -> bool:
         """Whether to give way now; why is on disk then. False where the disk refuses: nothing could be changed there.
 
         Args:
             trouble: code of the last failure or refusal, "" while beats are accepted.
+            is_asked: somebody on this box wants it tried, however often it was begun without an end.
         """
         moment = self._clock.moment()
         situation = Situation(
             notes=self._notes,
             has_candidate=self._has_candidate,
-            has_wish=self._store.has(WISH),
+            has_wish=self._store.has(WISH) and bool(wish_of(self._store)),  # mostly there is none, and nothing to read
             renew_at_s=self._renew_at_s,
             platform_s=self._platform_s(moment.monotonic_s),
             trouble=self._lasting(trouble, self._clock.monotonic_s()),
@@ -106,7 +116,7 @@ class DiskChanges:
             now_s=moment.monotonic_s,
         )
         # In case the richer process cannot make a note of its own end: it would be called for ever.
-        if self._notes.begun >= change.MAX_BEGUN or not change.due(situation):
+        if not change.due(situation) or (self._notes.begun >= change.MAX_BEGUN and not is_asked):
             return False
         notes = change.begun(self._notes)._replace(trouble=situation.trouble)
         if not self._save(notes):

@@ -90,11 +90,31 @@ def write_all(fd: int, body: bytes) -> None:
 
 
 def give_to_owner(fd: int, directory: str) -> None:
-    """Gives what root made to the user who owns the directory: the service must be able to read it."""
+    """Gives what root made to the user who owns the directory: the service must be able to read it.
+
+    Never what has another name elsewhere: whoever owns the directory may have linked a file of root's into it.
+    """
     if os.geteuid() == 0:
         owner = os.stat(directory)
-        if owner.st_uid != 0:
+        if owner.st_uid != 0 and not _is_elsewhere(os.fstat(fd)):
             os.fchown(fd, owner.st_uid, owner.st_gid)
+
+
+def make_private(directory: str, name: str) -> None:
+    """Takes the rights of others from a plain file, never from what a link leads to. Raises OSError."""
+    fd = os.open(os.path.join(directory, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or _is_elsewhere(found):
+            raise OSError(errno.EPERM, "it is not only here")
+        os.fchmod(fd, 0o600)
+    finally:
+        os.close(fd)
+
+
+def _is_elsewhere(found: os.stat_result) -> bool:
+    """Whether an open file has another name, by a hard link."""
+    return not stat.S_ISDIR(found.st_mode) and found.st_nlink > 1
 
 
 def sync_directory(directory: str) -> None:

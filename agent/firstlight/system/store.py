@@ -13,10 +13,12 @@ status.json                                    what the running agent publishes;
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import time
+from contextlib import suppress
 
 from firstlight.errors import StateError
 from firstlight.system import files, registration_file
@@ -154,8 +156,8 @@ class StateDirectory:
     def remove(self, name: str) -> None:
         """Removes a file for good; one that is not there is fine. Raises StateError (``state_unwritable``)."""
         path = os.path.join(self.path, name)
-        self._on_step(f"remove {name}")
         try:
+            self._on_step(f"remove {name}")
             try:
                 os.unlink(path)
             except FileNotFoundError:
@@ -181,7 +183,7 @@ class StateDirectory:
     def _make_private(self, name: str) -> None:
         path = os.path.join(self.path, name)
         try:
-            os.chmod(path, 0o600)
+            files.make_private(self.path, name)
         except OSError as error:
             self.repairs.append(f"{path} can be read by others, and its rights cannot be changed: {error.strerror}.")
         else:
@@ -285,42 +287,45 @@ class StateDirectory:
         if not there:
             return
         aside = self._make_aside()
-        files.write(aside, "reason.txt", f"{reason}\n".encode(), on_step=self._on_step)
-        for name in there:
-            path = os.path.join(self.path, name)
-            try:
-                self._on_step(f"set aside {name}")
-                os.replace(path, os.path.join(aside, name))
-                self._on_step(f"sync directory of {name}")
-                files.sync_directory(aside)
-                files.sync_directory(self.path)
-            except OSError as error:
-                raise files.unwritable(path, error) from None
+        try:
+            # By its descriptor: whoever owns the state directory could put a link in place of the path.
+            files.write(f"/proc/self/fd/{aside}", "reason.txt", f"{reason}\n".encode(), on_step=self._on_step)
+            for name in there:
+                self._set_aside(name, aside)
+        finally:
+            os.close(aside)
         self._on_step("retired")
 
-    def _make_aside(self) -> str:
+    def _set_aside(self, name: str, aside: int) -> None:
+        path = os.path.join(self.path, name)
+        try:
+            self._on_step(f"set aside {name}")
+            os.replace(path, name, dst_dir_fd=aside)
+            self._on_step(f"sync directory of {name}")
+            os.fsync(aside)
+            files.sync_directory(self.path)
+        except OSError as error:
+            raise files.unwritable(path, error) from None
+
+    def _make_aside(self) -> int:
+        """A new folder in ``retired``, open. Raises StateError (``state_unwritable``)."""
         above = os.path.join(self.path, RETIRED)
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        for number in range(1000):
-            aside = os.path.join(above, f"{stamp}-{number}" if number else stamp)
+        try:
+            with suppress(FileExistsError):
+                os.mkdir(above, 0o700)
+            outer = os.open(above, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
-                for directory in (above, aside):
-                    if directory == above and os.path.isdir(above):
-                        continue
-                    os.mkdir(directory, 0o700)
-                    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                    try:
-                        files.give_to_owner(fd, self.path)
-                    finally:
-                        os.close(fd)
-                files.sync_directory(above)
-                files.sync_directory(self.path)
-            except FileExistsError:
-                continue
-            except OSError as error:
-                raise files.unwritable(aside, error) from None
-            return aside
-        raise StateError("state_unwritable", f"{above} is full of folders of this second.")
+                files.give_to_owner(outer, self.path)
+                aside = _new_folder(outer, stamp)
+                files.give_to_owner(aside, self.path)
+                os.fsync(outer)
+            finally:
+                os.close(outer)
+            files.sync_directory(self.path)
+        except OSError as error:
+            raise files.unwritable(os.path.join(above, stamp), error) from None
+        return aside
 
     # -- what is published -------------------------------------------------------------------------------------------
     def write_status(self, status: dict[str, object]) -> None:
@@ -352,6 +357,16 @@ def agent_running(pid: int | None, hint: str = "") -> StateError:
     """What is said where the agent may not run but does; ``pid`` as ``StateDirectory.holder`` gives it."""
     named = f" (pid {pid})" if pid and pid > 0 else ""
     return StateError("agent_running", f"The agent runs already{named}.", hint)
+
+
+def _new_folder(outer: int, stamp: str) -> int:
+    """A new folder in an open one, open. Raises OSError."""
+    for number in range(1000):
+        name = f"{stamp}-{number}" if number else stamp
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=outer)
+            return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=outer)
+    raise OSError(errno.EEXIST, "it is full of folders of this second")
 
 
 class _Lock:

@@ -6,6 +6,9 @@ was idle costs nothing but a new one.
 
 from __future__ import annotations
 
+from math import inf
+from time import CLOCK_BOOTTIME, clock_gettime
+
 from firstlight.core.exchange import HttpCall
 from firstlight.errors import UnreachableError
 from firstlight.transports.answer import AnswerReader
@@ -23,6 +26,10 @@ if TYPE_CHECKING:
     from firstlight.transports.proxy import Proxy
     from firstlight.transports.request import Target
 
+# NAT and load balancers forget an idle connection without a word to either side, some after four minutes. Here a beat
+# would wait out its whole time on one.
+MAX_IDLE_S = 240.0
+
 
 class HttpSession:
     """The session over HTTP.
@@ -33,6 +40,7 @@ class HttpSession:
         check_dates: whether certificates' dates count, or a function that says so at each new connection (a clock that
             was wrong may have been set meanwhile).
         identity: the client certificate to show, or None.
+        max_idle_s: how long a connection may have been idle and carry another call.
     """
 
     def __init__(
@@ -42,9 +50,11 @@ class HttpSession:
         *,
         check_dates: Callable[[], bool] | bool = True,
         identity: Identity | None = None,
+        max_idle_s: float = MAX_IDLE_S,
     ) -> None:
         self._contexts = Contexts(trust, check_dates, identity)
         self._proxy = proxy
+        self._max_idle_s = max_idle_s
         self._deadline = Deadline(0)
         self._line: _Line | None = None
         self._connections = 0
@@ -66,7 +76,7 @@ class HttpSession:
         request = _written(call, target)
         self._deadline.start(deadline_s)
         kept = self._line
-        if kept and kept.leads_to(target) and kept.is_at_rest():
+        if kept and kept.leads_to(target) and kept.is_at_rest(self._max_idle_s):
             try:
                 return self._attempt(kept, call, request)
             except UnreachableError as error:
@@ -89,6 +99,10 @@ class HttpSession:
         """Nothing, as above."""
         return ()
 
+    def rest_s(self) -> float:
+        """For ever: an idle connection over HTTP wants nothing."""
+        return inf
+
     def _connect(self, target: Target) -> _Line:
         context = self._contexts.now() if target.is_secure else None
         proxy = self._proxy if target.is_secure else None
@@ -105,6 +119,7 @@ class HttpSession:
         except BaseException:
             self.close()
             raise
+        line.used_at_s = clock_gettime(CLOCK_BOOTTIME)
         if not line.answers.may_go_on:
             self.close()
         return reply
@@ -113,20 +128,22 @@ class HttpSession:
 class _Line:
     """A connection and the reader of its answers, which live and end together."""
 
-    __slots__ = ("_target", "answers", "connection")
+    __slots__ = ("_target", "answers", "connection", "used_at_s")
 
     def __init__(self, connection: Connection, target: Target) -> None:
         self.connection = connection
         self.answers = AnswerReader(connection)
         self._target = target[:3]
+        self.used_at_s = 0.0  # since boot, sleep included
 
     def leads_to(self, target: Target) -> bool:
         """Whether this connection is one to that target."""
         return self._target == target[:3]
 
-    def is_at_rest(self) -> bool:
-        """Whether it still stands, and nobody has said anything without being asked."""
-        return not self.answers.has_rest and self.connection.is_quiet()
+    def is_at_rest(self, max_idle_s: float) -> bool:
+        """Whether it still stands after no longer than that, and nobody has said anything without being asked."""
+        is_fresh = clock_gettime(CLOCK_BOOTTIME) - self.used_at_s <= max_idle_s
+        return is_fresh and not self.answers.has_rest and self.connection.is_quiet()
 
 
 def _written(call: HttpCall, target: Target) -> bytes:

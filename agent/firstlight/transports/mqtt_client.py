@@ -6,6 +6,8 @@ connects to nothing, and never connects again by itself.
 
 from __future__ import annotations
 
+from time import monotonic
+
 from firstlight.transports.lean_paho import (
     CallbackAPIVersion,
     MQTTProtocolVersion,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 MQTT_5 = 5
 MQTT_3_1_1 = 4
+PINGREQ = b"\xc0\x00"
 
 
 class Client(client.Client):
@@ -55,11 +58,12 @@ class Client(client.Client):
 class BrokerSocket:
     """What paho takes for its socket: whole packets come in, and what goes out has gone when ``send`` returns."""
 
-    __slots__ = ("_line", "_packets")
+    __slots__ = ("_line", "_packets", "sent_at_s")
 
     def __init__(self, line: Connection | WebSocket, packets: Packets) -> None:
         self._line = line
         self._packets = packets
+        self.sent_at_s = monotonic()  # what the keep-alive counts from
 
     def recv(self, buffer_size: int) -> bytes:
         """Bytes of whole packets."""
@@ -68,6 +72,7 @@ class BrokerSocket:
     def send(self, buffer: bytes | bytearray) -> int:
         """Sends all of it."""
         self._line.write(bytes(buffer))
+        self.sent_at_s = monotonic()
         return len(buffer)
 
     def close(self) -> None:

@@ -5,9 +5,11 @@ A new link has a new paho client, so nothing of a former connection lives on in 
 
 from __future__ import annotations
 
+from time import monotonic
+
 from firstlight.core.exchange import MqttCall
 from firstlight.errors import UnreachableError
-from firstlight.transports.mqtt_client import BrokerSocket, Client
+from firstlight.transports.mqtt_client import PINGREQ, BrokerSocket, Client
 from firstlight.transports.mqtt_codes import FIRST_ERROR, UNSUPPORTED_VERSION, refusal
 from firstlight.transports.mqtt_packets import Packets
 
@@ -28,7 +30,9 @@ MAX_READS = 64
 FAREWELL_S = 0.5
 # Fixed header, topic's length, packet number and properties' length around topic and payload.
 AROUND_BYTES = 10
-KEEP_ALIVE_TIMEOUT = 0x8D
+# A ping goes out after so much of the keep-alive without a word of ours, and is to be answered in so many seconds.
+PING_AFTER, ANSWERED_IN_S = 0.75, 20
+LEAST_REST_S = 1.0  # MQTT's shortest keep-alive
 # RabbitMQ 3.10 refuses a login over WebSocket with a close frame that says this, and no CONNACK.
 UNAUTHENTICATED = "unauthenticated"
 
@@ -56,7 +60,8 @@ class Link:
         self._deadline = deadline
         self._unasked = unasked
         self._packets = Packets(line.peer, protocol)
-        self._client = Client(BrokerSocket(line, self._packets), login.client_id, protocol)
+        self._socket = BrokerSocket(line, self._packets)
+        self._client = Client(self._socket, login.client_id, protocol)
         self._error: UnreachableError | None = None
         self._reason_text = ""
         self._awaited: int | None = None
@@ -64,7 +69,9 @@ class Link:
         self._answer_topic = ""
         self._answer: bytes | None = None
         self._max_packet_bytes = 0
-        self._keep_alive_s, self._listens_to = login.keep_alive_s, login.listens_to
+        self._keep_alive_s = login.keep_alive_s
+        self._listens_to = login.listens_to
+        self._pinged_at_s: float | None = None  # None: no answer is owed
         self._listen_to_paho()
         self._log_in(login)
 
@@ -130,7 +137,6 @@ class Link:
             UnreachableError: all that can happen to a connection.
         """
         self._answer_topic, self._answer = call.answer_topic, None
-        self._client.loop_misc()  # a ping, should the time of the keep-alive be over
         self._check()
         return self._acknowledgement(self._client.publish(call.topic, call.payload, QOS).mid)
 
@@ -165,8 +171,16 @@ class Link:
             self._take_in(data)
         else:
             raise UnreachableError("mqtt_quota", f"{self.peer} sends more than anybody asked for.")
-        self._client.loop_misc()
         self._check()
+        self._keep_alive()
+
+    def rest_s(self) -> float:
+        """Seconds until ``listen`` is to be called, though nothing may have come: for a ping, or one unanswered."""
+        if self._pinged_at_s is not None:
+            due_at_s = self._pinged_at_s + min(ANSWERED_IN_S, self._keep_alive_s)
+        else:
+            due_at_s = self._socket.sent_at_s + max(LEAST_REST_S, self._keep_alive_s * PING_AFTER)
+        return max(0.0, due_at_s - monotonic())
 
     def leave(self) -> None:
         """Ends the session properly, so that the broker publishes no will; whatever fails now, fails."""
@@ -181,6 +195,15 @@ class Link:
     def drop(self) -> None:
         """Ends the connection without a word."""
         self._line.close()
+
+    def _keep_alive(self) -> None:
+        """Pings when it is time to. paho's own pings come at the last moment, and may be unanswered as long again."""
+        if self.rest_s() > 0:
+            return
+        if self._pinged_at_s is not None:
+            raise UnreachableError("mqtt_silent", f"{self.peer} did not answer a ping.")
+        self._socket.send(PINGREQ)
+        self._pinged_at_s = monotonic()
 
     def _log_in(self, login: MqttLogin) -> None:
         if login.user_name:
@@ -216,6 +239,7 @@ class Link:
             if not data:
                 said = f": {self._line.farewell}" if self._line.farewell else ""
                 raise UnreachableError("reply_cut", f"{self.peer} closed the connection{said}.")
+            self._pinged_at_s = None  # whatever it says, it is there
             self._packets.feed(data)
             while self._packets.release():
                 self._step()
@@ -250,6 +274,8 @@ class Link:
     ) -> None:
         self._reason_text = _reason_text(properties)
         self._max_packet_bytes = getattr(properties, "MaximumPacketSize", 0)
+        # MQTT 5, 3.2.2.3.14: the broker's own counts. A longer one, or none at all, changes nothing for the way there.
+        self._keep_alive_s = min(self._keep_alive_s, getattr(properties, "ServerKeepAlive", 0) or self._keep_alive_s)
 
     def _on_subscribe(
         self, _client: Any, _data: Any, number: int, codes: list[ReasonCode], properties: Properties | None
@@ -276,11 +302,8 @@ class Link:
     def _on_disconnect(
         self, _client: Any, _data: Any, flags: Any, code: ReasonCode, properties: Properties | None
     ) -> None:
-        peer = self.peer
         if flags.is_disconnect_packet_from_server:
-            self._error = refusal(peer, "DISCONNECT", code.value, _reason_text(properties))
-        elif code.value == KEEP_ALIVE_TIMEOUT:
-            self._error = UnreachableError("mqtt_silent", f"{peer} did not answer a ping.")
+            self._error = refusal(self.peer, "DISCONNECT", code.value, _reason_text(properties))
 
 
 def _reason_text(properties: Properties | None) -> str:

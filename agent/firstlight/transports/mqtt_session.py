@@ -8,6 +8,7 @@ asked again at once in 3.1.1, and so from then on. What a broken connection mean
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 
 from firstlight.core.exchange import MqttCall, MqttReply
 from firstlight.errors import UnreachableError
@@ -32,6 +33,11 @@ NAMES = {MQTT_5: "MQTT 5", MQTT_3_1_1: "MQTT 3.1.1"}
 NOT_MQTT_5 = frozenset({"reply_cut", "mqtt_version"})
 # How long the platform's own answer is awaited: the broker has taken the beat by then.
 ANSWER_S = 5.0
+# How much of its time a beat waits for a connection that was idle; the rest is for a new one. NAT and load balancers
+# forget connections without a word to either side.
+KEPT_SHARE = 0.5
+# A kept connection that ended so carried nothing, or nobody knows.
+DEAD = frozenset({"reply_cut", "reply_timeout", "mqtt_silent"})
 # Only for acknowledging what comes unasked; reading it takes no time.
 LISTEN_S = 1.0
 MAX_UNASKED = 8
@@ -82,7 +88,8 @@ class MqttSession:
     def exchange(self, call: Call, deadline_s: float) -> MqttReply:
         """Publishes one message and waits until the broker has it, at most ``deadline_s`` seconds in all.
 
-        A connection that was closed while it was idle is replaced, so the message may arrive twice. Where the call
+        A connection that was closed while it was idle, or that leads nowhere any more, is replaced at once, so the
+        message may arrive twice. Where the call
         names an answer's topic, that answer is awaited too, ``ANSWER_S`` at most; the broker has the message even if
         none comes.
 
@@ -95,8 +102,9 @@ class MqttSession:
         end, self._end = self._end, None
         if end and end.code == "mqtt_taken_over":
             raise end
-        self._deadline.start(deadline_s)
+        self._deadline.start(deadline_s * KEPT_SHARE)
         code = self._on_kept(call)
+        self._deadline.start(self._deadline.left_s() + deadline_s * (1 - KEPT_SHARE))
         if code is None:
             code = self._carried(self._connect(), call)
         return MqttReply(code, self._answer() if call.answer_topic else None)
@@ -110,6 +118,10 @@ class MqttSession:
     def fileno(self) -> int:
         """What a wait listens to; -1 without a connection."""
         return self._link.fileno() if self._link else -1
+
+    def rest_s(self) -> float:
+        """Seconds until ``heard`` is to be called though nothing came: the connection wants a ping by then."""
+        return self._link.rest_s() if self._link else inf
 
     def heard(self) -> tuple[bytes, ...]:
         """What came unasked, oldest first, the last ``MAX_UNASKED`` of it; never waits.
@@ -139,13 +151,13 @@ class MqttSession:
             self._link.listen()
         except UnreachableError as error:
             self._drop()
-            if error.code != "reply_cut":
+            if error.code not in DEAD:
                 raise
             return None
         try:
             return self._carried(self._link, call)
         except UnreachableError as error:
-            if error.code != "reply_cut":
+            if error.code not in DEAD:
                 raise
             return None
 
@@ -195,7 +207,10 @@ class MqttSession:
         broker = login.broker
         context = self._contexts.now() if broker.is_secure else None
         proxy = self._proxy if broker.is_secure else None
-        connection = reach(broker.host.strip("[]"), broker.port, self._deadline, context, proxy)
+        try:
+            connection = reach(broker.host.strip("[]"), broker.port, self._deadline, context, proxy)
+        except UnreachableError as error:
+            raise _named(error, broker) from None
         try:
             link = Link(self._line(connection, broker), login, protocol, self._deadline, self._unasked)
             try:
@@ -228,3 +243,10 @@ class MqttSession:
         link, self._link = self._link, None
         if link:
             link.drop()
+
+
+def _named(error: UnreachableError, broker: Broker) -> UnreachableError:
+    """An error of ``connect.reach``, saying that it is the broker that was not reached: the hub may well be up."""
+    where, name = f"{broker.host}:{broker.port}", f"The name {broker.host} "
+    text = error.message.replace(where, f"the broker {where}", 1).replace(name, f"The broker's name {broker.host} ", 1)
+    return UnreachableError(error.code, text[:1].upper() + text[1:], error.hint, error.retry_after_s)

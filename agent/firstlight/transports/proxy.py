@@ -83,7 +83,7 @@ def open_tunnel(connection: Connection, proxy: Proxy, host: str, port: int) -> N
         raise UnreachableError("proxy_failed", f"The proxy {connection.peer} failed: {error.message}") from None
     found = STATUS_LINE.match(answer)
     status = int(found[1]) if found else 0
-    if status == 407:
+    if status in (401, 407):  # tinyproxy answers a wrong password with 401
         said = "does not accept the password" if proxy.authorization else "asks for a password"
         raise UnreachableError("proxy_auth_required", f"The proxy {connection.peer} {said}.")
     if not 200 <= status < 300:

@@ -104,9 +104,7 @@ def decode_redeem(body: bytes) -> RedeemRequest:
         WireError: not what ``encode_redeem`` could have made.
     """
     source = bounded.decode_object(body, bounded.MAX_REDEEM_BYTES)
-    attempt_id, boot_id = bounded.text(source, "attemptId", 32), bounded.text(source, "bootId", 32)
-    if not ATTEMPT_ID.match(attempt_id) or not BOOT_ID.match(boot_id):
-        raise WireError("attemptId and bootId are 32 hex digits each")
+    attempt_id, boot_id = attempt_and_boot(source)
     return RedeemRequest(
         attempt_id=attempt_id,
         csr_pem=bounded.text(source, "csr", MAX_PEM),
@@ -120,6 +118,14 @@ def decode_redeem(body: bytes) -> RedeemRequest:
         transport=_one_of(source, "transport", ASKED_TRANSPORTS),
         credential=_one_of(source, "credential", CREDENTIALS),
     )
+
+
+def attempt_and_boot(source: dict[str, object]) -> tuple[str, str]:
+    """``attemptId`` and ``bootId``, 32 hex digits each. Raises WireError."""
+    attempt_id, boot_id = bounded.text(source, "attemptId", 32), bounded.text(source, "bootId", 32)
+    if not ATTEMPT_ID.match(attempt_id) or not BOOT_ID.match(boot_id):
+        raise WireError("attemptId and bootId are 32 hex digits each")
+    return attempt_id, boot_id
 
 
 def _one_of(source: dict[str, object], name: str, known: tuple[str, ...]) -> str:

@@ -13,8 +13,7 @@ import re
 
 from firstlight.wire import bounded
 from firstlight.wire.bounded import WireError
-from firstlight.wire.heartbeat import BOOT_ID
-from firstlight.wire.redeem import ATTEMPT_ID, MAX_PEM
+from firstlight.wire.redeem import MAX_PEM, attempt_and_boot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,9 +72,7 @@ def decode_renewal(body: bytes) -> RenewRequest:
         WireError: not what ``encode_renewal`` could have made.
     """
     source = bounded.decode_object(body, bounded.MAX_REDEEM_BYTES)
-    attempt_id, boot_id = bounded.text(source, "attemptId", 32), bounded.text(source, "bootId", 32)
-    if not ATTEMPT_ID.match(attempt_id) or not BOOT_ID.match(boot_id):
-        raise WireError("attemptId and bootId are 32 hex digits each")
+    attempt_id, boot_id = attempt_and_boot(source)
     return RenewRequest(
         attempt_id=attempt_id,
         csr_pem=bounded.text(source, "csr", MAX_PEM),

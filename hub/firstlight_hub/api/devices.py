@@ -18,6 +18,7 @@ from firstlight_hub.install_command import install_command
 from firstlight_hub.model import READ, UPDATE, Device, InstallId, Invited, Refusal, is_clone, iso, status
 from firstlight_hub.service.access import demand
 from firstlight_hub.service.devices import NewDevice
+from firstlight_hub.service.issuing import HTTP, SECRET
 
 MAX_BODY_BYTES = 65_536
 MAX_TAGS = 64
@@ -42,13 +43,20 @@ async def _body(request: Request, caller: WhoCalls) -> dict[str, object]:
 def record(device: Device, now_ms: int, window_s: int) -> dict[str, object]:
     """A device as seed 001 shows it. What comes from monitoring is null until the first beat.
 
-    Ours stand beside it only where there is something to say: ``clone``, and ``last_will_at`` after the last beat.
+    Ours stand after it, each only where there is something to say: of an HTTP device with a secret there is nothing.
     """
     has_beaten = device.last_heartbeat_at_ms is not None
     facts = device.facts if has_beaten and device.facts else NOTHING_KNOWN
-    ours: dict[str, object] = {"clone": True} if is_clone(device.clone_at_ms, now_ms) else {}
-    if device.gone_at_ms is not None and device.gone_at_ms >= (device.last_heartbeat_at_ms or 0):
-        ours["last_will_at"] = iso(device.gone_at_ms)
+    is_gone = device.gone_at_ms is not None and device.gone_at_ms >= (device.last_heartbeat_at_ms or 0)
+    ours = {
+        "transport": device.transport if device.transport != HTTP else None,
+        "credential": device.credential if device.credential != SECRET else None,
+        "certificate_ends_at": iso(device.certificate_ends_at_ms),
+        "rotate_asked_at": iso(device.rotate_asked_at_ms),
+        "revoked": True if device.revoked_at_ms is not None else None,
+        "clone": True if is_clone(device.clone_at_ms, now_ms) else None,
+        "last_will_at": iso(device.gone_at_ms) if is_gone else None,
+    }
     return {
         "id": device.id,
         "name": device.name,
@@ -64,7 +72,7 @@ def record(device: Device, now_ms: int, window_s: int) -> dict[str, object]:
         "hardware": facts.hardware._asdict() if has_beaten else None,
         "tags": device.tags,
         "created_at": iso(device.created_at_ms),
-        **ours,
+        **{name: value for name, value in ours.items() if value is not None},
     }
 
 
@@ -129,14 +137,16 @@ def read_new_device(body: dict[str, object]) -> NewDevice:
 
 @router.post(
     "/{workspace}/devices/v2",
-    **documented("Create a device", 201, "Invitation", 400, 401, 403, 404, 413, 415, body="NewDevice"),
+    **documented("Create a device", 201, "Invitation", 400, 401, 403, 404, 409, 413, 415, body="NewDevice"),
 )
 def create_device(
     workspace: str, caller: WhoCalls, body: Annotated[dict[str, object], Depends(_body)], parts: OurParts
 ) -> Response:
     """Creates a device in the workspace and answers what is needed to install it. Scope: device:update."""
     demand(caller, workspace, UPDATE)
-    return JSONResponse(_invitation(parts, parts.devices.create(workspace, read_new_device(body))), 201)
+    asked = read_new_device(body)
+    parts.enrolling.check_possible(asked.transport, asked.credential)
+    return JSONResponse(_invitation(parts, parts.devices.create(workspace, asked)), 201)
 
 
 @router.get("/{workspace}/devices/v2", **documented("List devices", 200, "DeviceList", 400, 401, 403, 404))
@@ -196,7 +206,9 @@ def remove_device(workspace: str, deviceId: str, caller: WhoCalls, parts: OurPar
     return Response(status_code=204)
 
 
-@router.post("/{workspace}/devices/v2/{deviceId}/rotate", **documented("Rotate a credential", 202, "", 401, 403, 404))
+@router.post(
+    "/{workspace}/devices/v2/{deviceId}/rotate", **documented("Rotate a credential", 202, "", 400, 401, 403, 404)
+)
 def rotate(workspace: str, deviceId: str, caller: WhoCalls, parts: OurParts) -> Response:  # noqa: N803
     """Has the device replace its credential, as soon as it hears of it. Scope: device:update."""
     demand(caller, workspace, UPDATE)

@@ -58,14 +58,20 @@ def problem_response(status: int, problem: Problem, headers: Mapping[str, str] |
     return Response(encode_problem(problem), status, dict(headers or {}), "application/json")
 
 
-def answer(error: FirstlightError | WireError) -> Response:
-    """What an error of ours is answered with."""
+def problem_of(error: FirstlightError | WireError) -> Problem:
+    """An error of ours in the words of the wire."""
     if isinstance(error, WireError):
         text = str(error)
-        problem = Problem(error.code, f"{text[0].upper()}{text[1:]}.", HINTS.get(error.code, ""))
+        return Problem(error.code, f"{text[0].upper()}{text[1:]}.", HINTS.get(error.code, ""))
+    return Problem(error.code, error.message, error.hint, getattr(error, "key_fingerprint", ""))
+
+
+def answer(error: FirstlightError | WireError) -> Response:
+    """What an error of ours is answered with."""
+    problem = problem_of(error)
+    if isinstance(error, WireError):
         return problem_response(STATUS[error.code], problem)
     status = STATUS.get(error.code, 500)
-    problem = Problem(error.code, error.message, error.hint, getattr(error, "key_fingerprint", ""))
     headers = {}
     if status == 503:
         asked = error.retry_after_s if isinstance(error, UnreachableError) else None

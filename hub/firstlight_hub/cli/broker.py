@@ -5,23 +5,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import hmac
 import secrets
+import ssl
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from starlette.routing import BaseRoute
 
 from firstlight.core.model import Secret, parse_broker
-from firstlight.errors import InvitationError, StateError, UsageError
+from firstlight.errors import StateError
+from firstlight_hub.broker_settings import PORTS, bad, check_signs_lists, read_file, where_told
 from firstlight_hub.folder import HubFolder
 from firstlight_hub.ingest.group_commit import GroupCommit
 from firstlight_hub.ingest.mqtt_ingest import MqttIngest
 from firstlight_hub.issuer import Issuer
 from firstlight_hub.mqtt import mosquitto
 from firstlight_hub.mqtt.door import Door, trust
-from firstlight_hub.mqtt.files import HUB_USER, Files, Listener, Source, configuration
+from firstlight_hub.mqtt.files import Files, Listener, Source, configuration
 from firstlight_hub.mqtt.link import PROBE, MosquittoLink, OthersMosquitto
+from firstlight_hub.mqtt.ports import check_free
 from firstlight_hub.service.beats import Beats
 from firstlight_hub.service.broker import BrokerLink, NoBroker
 from firstlight_hub.service.secrets import BrokerSecrets
@@ -33,22 +38,16 @@ READY_S, OTHERS_READY_S = 10.0, 2.0  # another broker may come later: the hub se
 KEPT_S = 31_536_000  # the hub's child waits for the hub for a year
 SHARED_S = 86_400  # of several hubs, one that is away gathers its part for a day only
 SHARE = "firstlight-hub"
+SETTLE_S = (15.0, 1.0, 3.0, 10.0, 60.0)  # until the next look whether all is settled: as usual, and after failures
 
 
 def addresses(settings: Settings) -> Mapping[str, str]:
-    """Where boxes find the broker, as ``Site.brokers``; empty without MQTT.
-
-    Raises:
-        UsageError: ``settings_invalid``.
-    """
+    """Where boxes find the broker, as ``Site.brokers``; empty without MQTT."""
     if settings.mqtt == "off":
         return {}
     host = settings.mqtt_host or settings.hosts[0]
     host = f"[{host}]" if ":" in host else host
     path = "/ws" if settings.mqtt == "rabbitmq" else "/mqtt"  # mosquitto takes any
-    if settings.mqtt != "rabbitmq" and settings.mqtt_websocket_certificate_port:
-        said = "mosquitto lets revoked certificates in on a WebSocket: set mqtt_websocket_certificate_port to 0."
-        raise UsageError("settings_invalid", f"hub.toml: {said}")
     ports = {
         "secret": ("mqtts", settings.mqtt_port, ""),
         "certificate": ("mqtts", settings.mqtt_certificate_port, ""),
@@ -84,15 +83,14 @@ class Broker:
 class _Mosquitto(Broker):
     shows_certificate = True
 
-    def __init__(self, folder: HubFolder, door: Door, files: Files, client_id: str) -> None:
-        self._folder = folder
+    def __init__(self, store: Store, door: Door, files: Files, client_id: str) -> None:
         self._door = door
         self._files = files
         self._client_id = client_id
         self._share, self._expiry_s, self._ready_s = "", KEPT_S, READY_S
         self._ingest: MqttIngest | None = None
-        self._tasks: list[asyncio.Task[None]] = []
-        self.link = self._mosquitto = MosquittoLink(files, self._reload, door, self._tell)
+        self._tasks: list[asyncio.Task[Any]] = []
+        self.link = self._mosquitto = MosquittoLink(files, self._reload, door, self._tell, store)
 
     def _reload(self, files: Files) -> bool:
         raise NotImplementedError
@@ -118,8 +116,16 @@ class _Mosquitto(Broker):
             on_ready=self._ready,
         )
         self._tasks.append(asyncio.create_task(self._ingest.run()))
+        self._tasks.append(asyncio.create_task(self._keep_settled()))
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._ingest.subscribed.wait(), self._ready_s)
+
+    async def _keep_settled(self) -> None:
+        failures = 0
+        while True:
+            await asyncio.sleep(SETTLE_S[failures])
+            is_settled = await asyncio.to_thread(self._mosquitto.settle)
+            failures = 0 if is_settled else min(failures + 1, len(SETTLE_S) - 1)
 
     async def leave(self) -> None:
         if self._ingest is not None:
@@ -132,11 +138,11 @@ class _Mosquitto(Broker):
 class OwnMosquitto(_Mosquitto):
     """mosquitto as the hub's child."""
 
-    def __init__(self, settings: Settings, folder: HubFolder, source: Source) -> None:
+    def __init__(self, settings: Settings, folder: HubFolder, source: Source, store: Store) -> None:
         place = folder.path.resolve() / FOLDER
-        password = Secret(secrets.token_urlsafe(32))
-        files = Files(place, source, (HUB_USER, password))
-        super().__init__(folder, Door(HUB_USER, password, folder=place), files, HUB_USER)
+        user, password = f"hub.{_unguessable(folder, 'user')}", Secret(secrets.token_urlsafe(32))
+        files = Files(place, source, (user, password))
+        super().__init__(store, Door(user, password, folder=place), files, f"hub.{_unguessable(folder, 'session')}")
         self._settings = settings
         self._child = mosquitto.Mosquitto(mosquitto.find(), place)
 
@@ -157,6 +163,7 @@ class OwnMosquitto(_Mosquitto):
             Listener(self._settings.mqtt_websocket_port, is_websocket=True),
         )
         wanted = [one for one in listeners if one.port]
+        check_free(self._settings.listen, {one: getattr(self._settings, one) for one in PORTS})
         self._files.write(conf=configuration(self._files.folder, self._settings.listen, wanted))
         self._child.start()
 
@@ -178,48 +185,65 @@ class OwnMosquitto(_Mosquitto):
 class OtherMosquitto(_Mosquitto):
     """A mosquitto of the operator; packaging/mosquitto shows how it is set up."""
 
-    def __init__(self, settings: Settings, folder: HubFolder, source: Source) -> None:
-        for name in ("broker_url", "broker_files", "broker_password_file"):
-            if not getattr(settings, name):
-                raise UsageError("settings_invalid", f'hub.toml: mqtt = "external" needs {name}.')
-        try:
-            broker = parse_broker(settings.broker_url)
-        except InvitationError as error:
-            raise UsageError("settings_invalid", f"hub.toml: broker_url: {error.message}") from None
-        if broker.scheme not in ("mqtts", "mqtt"):
-            raise UsageError("settings_invalid", "hub.toml: broker_url is not mqtts://HOST:PORT.")
-        password = Secret(_read(settings.broker_password_file))
-        trusted = _read(settings.broker_ca_file) if settings.broker_ca_file else folder.authorities().trust_pem()
-        door = Door(settings.broker_user, password, broker=broker, tls=trust(trusted) if broker.is_secure else None)
-        files = Files(Path(settings.broker_files), source, (settings.broker_user, password), mode=0o640)
+    def __init__(self, settings: Settings, folder: HubFolder, source: Source, store: Store) -> None:
+        broker = parse_broker(settings.broker_url)  # ``check_broker`` has looked at it
+        password = Secret(read_file(settings, "broker_password_file"))
+        user = f"{settings.broker_user}.{_unguessable(folder, 'user')}"
+        door = Door(user, password, broker=broker, tls=_trusted(settings, folder) if broker.is_secure else None)
+        files = Files(Path(settings.broker_files), source, (user, password), mode=0o640)
         # Each hub keeps its own queue there: two hubs on one broker must not take each other's connection over.
-        own = hashlib.sha256(folder.pin().encode()).hexdigest()[:12]
-        super().__init__(folder, door, files, f"{settings.broker_user}.{own}")
+        session = f"{settings.broker_user}.{_unguessable(folder, f'session {folder.pin()}')}"
+        super().__init__(store, door, files, session)
+        self._settings = settings
+        self._was_out = False
         self._share, self._expiry_s, self._ready_s = SHARE, SHARED_S, OTHERS_READY_S
         self._other = OthersMosquitto(Path(settings.broker_pid_file) if settings.broker_pid_file else None, door)
 
     def _reload(self, files: Files) -> bool:
         return self._other.reload(files)
 
+    def _ready(self, is_fresh: bool) -> None:
+        if self._was_out:
+            print("The broker is back.", flush=True)
+        self._was_out = True  # until the next time
+        super()._ready(is_fresh)
+
+    async def attend(self, beats: Beats, commits: GroupCommit) -> None:
+        """As ``Broker.attend``."""
+        await super().attend(beats, commits)
+        self._was_out = True  # also where it has not come yet
+
     def start(self) -> None:
         """As ``Broker.start``."""
         if not self._files.folder.is_dir():
-            raise StateError("state_unwritable", f"hub.toml: broker_files: there is no folder {self._files.folder}.")
+            said = f"hub.toml: broker_files: there is no folder {self._files.folder}."
+            raise StateError("state_unwritable", said, where_told(self._settings))
         self._mosquitto.refresh()
 
 
-def _read(path: str) -> str:
+def _unguessable(folder: HubFolder, what: str) -> str:
+    """128 bits that nobody else knows and that stay: a name for the hub itself at the broker.
+
+    mosquitto knows a certificate by its common name only, and gives a session to whoever has its client id. So no other
+    certificate may have the hub's name, and no device its client id. Derived as device keys are, with another form.
+    """
+    return hmac.new(folder.secret(), f"broker|{what}".encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def _trusted(settings: Settings, folder: HubFolder) -> ssl.SSLContext:
+    if not settings.broker_ca_file:
+        return trust(folder.authorities().trust_pem())
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise StateError("settings_unreadable", f"{path} cannot be read: {error}.") from None
+        return trust(read_file(settings, "broker_ca_file"))
+    except (ssl.SSLError, ValueError):
+        raise bad(f"broker_ca_file: {settings.broker_ca_file} is not a certificate in PEM") from None
 
 
 def make_broker(settings: Settings, folder: HubFolder, known: BrokerSecrets, store: Store) -> Broker:
     """The broker that the settings ask for, not started yet.
 
     Args:
-        settings: checked.
+        settings: checked, also together.
         folder: the hub's.
         known: what a broker must be told of devices.
         store: what a broker is answered from that asks about them.
@@ -230,6 +254,7 @@ def make_broker(settings: Settings, folder: HubFolder, known: BrokerSecrets, sto
     """
     if settings.mqtt == "off":
         return Broker()
+    check_signs_lists(settings, folder.authorities().present)
     issuer = Issuer(folder.authorities, settings.certificate_days)
 
     def crl(at: datetime) -> bytes:
@@ -244,9 +269,9 @@ def make_broker(settings: Settings, folder: HubFolder, known: BrokerSecrets, sto
         server_key=folder.server_key,
     )
     if settings.mqtt == "mosquitto":
-        return OwnMosquitto(settings, folder, source)
+        return OwnMosquitto(settings, folder, source, store)
     if settings.mqtt == "external":
-        return OtherMosquitto(settings, folder, source)
+        return OtherMosquitto(settings, folder, source, store)
     from firstlight_hub.cli.rabbit import RabbitMq  # most hubs never need pika
 
     return RabbitMq(settings, folder, store)

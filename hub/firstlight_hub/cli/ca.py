@@ -17,7 +17,8 @@ def new(arguments: argparse.Namespace) -> None:
     folder.settings()
     print(f"A successor of the hub's CA: {_described(folder.ca_files.begin(datetime.now(timezone.utc)))}.")
     print("The serving hub tells its boxes from now on; each tries it out before it lets go of the present CA.")
-    print(f"Next, when the boxes have heard of it: firstlight-hub ca switch --dir {arguments.dir}")
+    print("You may switch at once: boxes that trust either get in.")
+    print(f"Next: firstlight-hub ca switch --dir {arguments.dir}")
 
 
 def switch(arguments: argparse.Namespace) -> None:

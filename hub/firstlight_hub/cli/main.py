@@ -113,7 +113,9 @@ def _serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ready-fd", type=int, metavar="N", help="Write hub.json to this descriptor once listening.")
     parser.add_argument("--public-url", metavar="URL", help="Instead of the setting public_url.")
     parser.add_argument(
-        "--mqtt", action="store_true", help='Start mosquitto too, as the setting mqtt = "mosquitto" does.'
+        "--mqtt",
+        action="store_true",
+        help='Start mosquitto too, as mqtt = "mosquitto" in hub.toml does; it must be installed.',
     )
 
 
@@ -142,8 +144,8 @@ def _ca_verbs(group: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _move_arguments(parser: argparse.ArgumentParser) -> None:
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--to", metavar="URL", help="Where the hub is from now on: https://HOST:PORT.")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--to", metavar="URL", help="Where the hub is from now on: https://HOST:PORT. Without it, shows.")
     what.add_argument("--cancel", action="store_true", help="Tell the boxes no more.")
     trust = parser.add_mutually_exclusive_group()
     trust.add_argument(
@@ -157,6 +159,7 @@ def _move_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KIND=URL",
         help="An MQTT broker there; KIND is secret, certificate, secretWebsocket or certificateWebsocket.",
     )
+    parser.add_argument("--keep-brokers", action="store_true", help="MQTT brokers that --broker does not name stay.")
 
 
 def parser() -> argparse.ArgumentParser:

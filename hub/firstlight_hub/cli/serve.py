@@ -25,6 +25,7 @@ from firstlight.errors import StateError, UsageError
 from firstlight_hub.access_log import AccessLog
 from firstlight_hub.api.app import build_app
 from firstlight_hub.api.parts import Parts, Site
+from firstlight_hub.broker_settings import bad, broker_warnings, check_broker, unlisted_warning
 from firstlight_hub.bundle import ensure_bundles
 from firstlight_hub.cli.broker import Broker, addresses, make_broker
 from firstlight_hub.client_certificate import FromProxies, accept_devices
@@ -70,12 +71,17 @@ def _serve(folder: HubFolder, settings: Settings, arguments: argparse.Namespace)
         site = _site(folder, settings, arguments.plain_http_on_loopback, listening)
         hosts = _certified(settings, site, is_plain)
         now = datetime.now(timezone.utc)
-        for warning in (clock_warning(site.ca_pem, now), ending_warning(folder.authorities(), now)):
+        known = folder.authorities()
+        unlisted = unlisted_warning(settings, known, now)
+        of_broker = broker_warnings(settings, os.geteuid() == 0)
+        for warning in (clock_warning(site.ca_pem, now), ending_warning(known, folder.path, now), unlisted, *of_broker):
             if warning:
                 print(f"Warning: {warning}", file=sys.stderr, flush=True)
         if hosts and folder.renew_certificate(hosts, datetime.now(timezone.utc)):
             print(RENEWED, flush=True)
-        parts, broker = _parts(store, settings, folder, site)
+        # Without a CA of ours no box could believe a move.
+        moves = Moves(folder, site.url) if site.ca_pem else None
+        parts, broker = _parts(store, settings, folder, site, moves)
         app = build_app(parts, store.write_beats)
         app.router.routes[:0] = broker.routes
         checked = FromProxies(app, folder.authorities, settings.trusted_proxies, settings.client_certificate_header)
@@ -88,7 +94,8 @@ def _serve(folder: HubFolder, settings: Settings, arguments: argparse.Namespace)
             accept_devices(config.ssl, folder.authorities())
         broker.start()
         attend = partial(broker.attend, parts.beats, app.state.commits)
-        server = _Server(config, announce, partial(keep_certificate_fresh, folder, hosts), broker, attend)
+        watch = partial(moves.watch, parts.beats.have_news) if moves else None
+        server = _Server(config, announce, partial(keep_certificate_fresh, folder, hosts), broker, attend, watch)
         # uvicorn ends on these and then raises them again: a stop that was asked for is not a failure.
         for asked in (signal.SIGTERM, signal.SIGINT):
             signal.signal(asked, lambda *_: setattr(server, "should_exit", True))
@@ -108,7 +115,11 @@ def _with_arguments(settings: Settings, arguments: argparse.Namespace) -> Settin
         wanted = "127.0.0.1"  # nobody chose the default: without TLS it can only mean this machine itself
     listen = arguments.host or wanted
     port = settings.port if arguments.port is None else arguments.port
-    return settings._replace(listen=listen, port=port, mqtt="mosquitto" if arguments.mqtt else settings.mqtt)
+    if arguments.mqtt and settings.mqtt not in ("off", "mosquitto"):
+        raise bad(f'serve --mqtt starts a mosquitto, but mqtt is "{settings.mqtt}"', "Leave out --mqtt.")
+    settings = settings._replace(listen=listen, port=port, mqtt="mosquitto" if arguments.mqtt else settings.mqtt)
+    check_broker(settings, is_plain)
+    return settings
 
 
 def _listen(host: str, port: int, is_plain: bool) -> socket.socket:
@@ -166,7 +177,9 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _parts(store: SqliteStore, settings: Settings, folder: HubFolder, site: Site) -> tuple[Parts, Broker]:
+def _parts(
+    store: SqliteStore, settings: Settings, folder: HubFolder, site: Site, moves: Moves | None
+) -> tuple[Parts, Broker]:
     def clock() -> int:
         return time.time_ns() // 1_000_000
 
@@ -175,7 +188,6 @@ def _parts(store: SqliteStore, settings: Settings, folder: HubFolder, site: Site
     issuing = Issuing(clock, folder.secret(), signer, site.brokers, settings.transport, settings.credential)
     broker = make_broker(settings, folder, BrokerSecrets(store, clock, issuing), store)
     link = broker.link
-    moves = Moves(folder, site.url) if site.ca_pem else None  # without a CA of ours no box could believe a move
     told = (lambda beat: moves.text()) if moves else (lambda beat: "")
     beats = Beats(store, clock, settings.heartbeat_interval_s, settings.history_days, link, told)
     parts = Parts(
@@ -239,12 +251,14 @@ class _Server(uvicorn.Server):
         keep_fresh: KeepFresh,
         broker: Broker,
         attend: Callable[[], Coroutine[Any, Any, None]],
+        watch: Callable[[], Coroutine[Any, Any, None]] | None,
     ) -> None:
         super().__init__(config)
         self._keep_fresh = keep_fresh
         self._announce = announce
         self._broker = broker
         self._attend = attend
+        self._watch = watch
         self._tasks: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -254,6 +268,8 @@ class _Server(uvicorn.Server):
             return
         await self._attend()
         self._announce()
+        if self._watch is not None:
+            self._tasks.append(asyncio.create_task(self._watch()))
         if self.config.ssl is not None or self._broker.shows_certificate:
             context = self.config.ssl or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._tasks.append(asyncio.create_task(self._keep_fresh(context, self._renewed)))

@@ -79,6 +79,8 @@ class HeartbeatEndpoint:
             beater = await run_in_threadpool(self._beats.look_up, *path, key_hash)
         is_json(headers)
         beat = decode_beat(await read_bounded(headers, receive, MAX_BEAT_BYTES))
+        if self._beats.is_stale(beater, beat):
+            beater = await run_in_threadpool(self._beats.look_up, *path, key_hash)
         return encode_beat_reply(await self._record(beater, beat))
 
     async def _record(self, beater: Beater, beat: Beat) -> Any:

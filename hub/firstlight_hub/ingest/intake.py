@@ -6,7 +6,6 @@ Lives in the hub's event loop. Messages that came together are written together.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,15 +14,16 @@ from starlette.concurrency import run_in_threadpool
 
 from firstlight.core.model import Beat
 from firstlight.errors import FirstlightError, UnreachableError
-from firstlight.wire import topics
+from firstlight.wire import bounded, topics
 from firstlight.wire.bounded import WireError
-from firstlight.wire.heartbeat import decode_beat, encode_beat_reply
-from firstlight.wire.problem import Problem, encode_problem
+from firstlight.wire.heartbeat import MAX_SEQUENCE, decode_beat, encode_beat_reply
+from firstlight.wire.problem import encode_problem
+from firstlight_hub.api.problems import problem_of
+from firstlight_hub.ingest.complaints import Complaints
 from firstlight_hub.ingest.group_commit import GroupCommit
+from firstlight_hub.ingest.pace import BEATS, WINDOW_S, Pace
 from firstlight_hub.model import Refusal
 from firstlight_hub.service.beats import Beater, Beats
-
-LOG = logging.getLogger(__name__)
 
 Done = Callable[[bool], None]
 Publish = Callable[[str, bytes], None]
@@ -44,17 +44,24 @@ class Intake:
         beats: the use case.
         commits: writes rows in groups.
         publish: sends an answer to a topic, or drops it where there is no way to the broker; called in the loop.
+
+    Attributes:
+        complaints: about what could not be taken.
+        pace: how much of each device is taken.
     """
 
     def __init__(self, beats: Beats, commits: GroupCommit, publish: Publish) -> None:
         self._beats = beats
         self._commits = commits
         self._publish = publish
+        self.complaints = Complaints()
+        self.pace = Pace(self._expel)
         self._messages: list[_Message] = []
         self._gone: list[tuple[str, str, Done]] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._expelling: set[str] = set()
 
-    def take(self, topic: str, body: bytes, done: Done) -> None:
+    def take(self, topic: str, body: bytes, done: Done, is_new: bool = True) -> None:
         """One message, with its MQTT topic or RabbitMQ's routing key.
 
         Args:
@@ -62,12 +69,20 @@ class Intake:
             body: as it came, not bounded yet.
             done: called once: True when the broker need not keep it (stored, or worth nothing), False when it could not
                 be stored now and should be delivered again.
+            is_new: it has not been here before; one that could not be stored is not counted twice.
         """
         found = topics.read(topic)
         if found is None:
+            self.complaints.say("topic_unknown", "A message to %.80r is for nobody here.", topic)
+            self.pace.admits(_sender(topic))
             done(True)
             return
         workspace, device_id, kind = found
+        if is_new and not self.pace.admits(device_id):
+            words = "%s sends more than %d messages in %d s, the others are dropped."
+            self.complaints.say("too_many_beats", words, device_id, BEATS, WINDOW_S)
+            done(True)
+            return
         is_first = not (self._messages or self._gone)
         if kind == "gone":
             self._gone.append((workspace, device_id, done))
@@ -75,11 +90,17 @@ class Intake:
             try:
                 self._messages.append(_Message(workspace, device_id, decode_beat(body), done))
             except WireError as error:
-                LOG.info("A beat of %s cannot be read: %s", device_id, error)
+                self._cannot_read(workspace, device_id, body, error)
                 done(True)
                 return
         if is_first:
             asyncio.get_running_loop().call_soon(self._flush)
+
+    def _cannot_read(self, workspace: str, device_id: str, body: bytes, error: WireError) -> None:
+        self.complaints.say(error.code, "A beat of %s cannot be read: %s.", device_id, error)
+        sequence = _asked(body)
+        if sequence is not None and self.pace.answers(device_id):
+            self._publish(topics.answer(workspace, device_id, sequence), encode_problem(problem_of(error)))
 
     def _flush(self) -> None:
         messages, self._messages = self._messages, []
@@ -90,7 +111,7 @@ class Intake:
         unknown: list[_Message] = []
         for one in messages:
             beater = self._beats.known(one.workspace, one.device_id)
-            if beater is None:
+            if beater is None or self._beats.is_stale(beater, one.beat):
                 unknown.append(one)
             else:
                 found.append((beater, one))
@@ -116,7 +137,7 @@ class Intake:
         self, found: Sequence[tuple[Beater, _Message]], refused: frozenset[int], failure: UnreachableError | None
     ) -> None:
         if failure is not None:
-            LOG.warning("%s", failure.message)
+            self.complaints.say(failure.code, "%s", failure.message)
             _put_back([one for _, one in found])
             return
         again = []
@@ -128,19 +149,25 @@ class Intake:
                 else:
                     again.append(one._replace(is_second_try=True))
                 continue
-            if one.beat.asks or one.beat.facts is not None:
-                reply = self._beats.reply(beater, one.beat)
-                if one.beat.asks:
-                    self._answer(one, encode_beat_reply(reply))
+            is_news = not beater.is_told and self._beats.is_news(beater)
+            if is_news or one.beat.asks or one.beat.facts is not None:
+                self._reply(beater, one, is_news)
             one.done(True)
         if again:
             self._start(self._look_up(again))
+
+    def _reply(self, beater: Beater, one: _Message, is_news: bool) -> None:
+        reply = self._beats.reply(beater, one.beat._replace(asks=one.beat.asks or is_news))
+        if one.beat.asks:
+            self._answer(one, encode_beat_reply(reply))
+        elif is_news:
+            self._publish(topics.answer(one.workspace, one.device_id), encode_beat_reply(reply))
 
     async def _look_up(self, messages: Sequence[_Message]) -> None:
         try:
             beaters = await run_in_threadpool(self._ask_store, messages)
         except FirstlightError as error:
-            LOG.warning("%s", error.message)
+            self.complaints.say(error.code, "%s", error.message)
             _put_back(messages)
             return
         found = []
@@ -161,13 +188,28 @@ class Intake:
         return answers
 
     def _refuse(self, one: _Message, refusal: Refusal) -> None:
+        self.complaints.say(refusal.code, "A beat of %s was refused: %s", one.device_id, refusal.message)
         if one.beat.asks:
-            told = Problem(refusal.code, refusal.message, refusal.hint, refusal.key_fingerprint)
-            self._answer(one, encode_problem(told))
+            self._answer(one, encode_problem(problem_of(refusal)))
         one.done(True)
 
     def _answer(self, one: _Message, body: bytes) -> None:
-        self._publish(topics.answer(one.workspace, one.device_id, one.beat.sequence), body)
+        if self.pace.answers(one.device_id):
+            self._publish(topics.answer(one.workspace, one.device_id, one.beat.sequence), body)
+
+    def _expel(self, device_id: str) -> None:
+        if device_id not in self._expelling:
+            self._expelling.add(device_id)
+            self.complaints.say("expelled", "%s floods and is thrown out.", device_id)
+            self._start(self._have_expelled(device_id))
+
+    async def _have_expelled(self, device_id: str) -> None:
+        try:
+            await run_in_threadpool(self._beats.expel, device_id)
+        except FirstlightError as error:
+            self.complaints.say(error.code, "%s", error.message)
+        finally:
+            self._expelling.discard(device_id)
 
     async def _note_gone(self, gone: Sequence[tuple[str, str, Done]]) -> None:
         by_workspace: dict[str, list[str]] = {}
@@ -177,9 +219,23 @@ class Intake:
             for workspace, ids in by_workspace.items():
                 await run_in_threadpool(self._beats.record_gone, workspace, *ids)
         except FirstlightError as error:  # a hint is not worth a second delivery
-            LOG.warning("%s", error.message)
+            self.complaints.say(error.code, "%s", error.message)
         for _, _, done in gone:
             done(True)
+
+
+def _asked(body: bytes) -> int | None:
+    """The sequence number of a beat that asks but does not hold otherwise; None where that much cannot be read."""
+    try:
+        source = bounded.decode_object(body, bounded.MAX_BEAT_BYTES)
+        return bounded.integer(source, "seq", 0, MAX_SEQUENCE) if source.get("ask") is True else None
+    except WireError:
+        return None
+
+
+def _sender(topic: str) -> str:
+    """Who sent to a topic that is none of ours: brokers let a device publish only below its own id."""
+    return topic.replace(".", "/").rpartition("/")[0].rpartition("/")[2][:64]
 
 
 def _put_back(messages: Sequence[_Message]) -> None:

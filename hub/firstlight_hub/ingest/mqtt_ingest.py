@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-from collections import Counter
+import math
+import secrets
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -22,11 +22,11 @@ from firstlight_hub.ingest.intake import Intake
 from firstlight_hub.mqtt.door import Door, Line
 from firstlight_hub.service.beats import Beats
 
-RECEIVE = 10_000  # messages on their way; the broker keeps the rest, so nothing here grows without bound
+# What is on its way; the broker keeps the rest, so nothing here grows without bound. A body takes several times as much
+# once it is decoded.
+RECEIVE, MOST_BYTES = 10_000, 16_777_216
 KEEPALIVE_S, LOOK_S = 60, 15.0
 RETRY_S = (0.1, 0.5, 1.0, 2.0, 5.0)
-COMPLAIN_EVERY_S = 60.0
-LOG = logging.getLogger(__name__)
 
 
 class Held(NamedTuple):
@@ -67,21 +67,22 @@ class MqttIngest:
         self._client_id = client_id
         self._expiry_s = expiry_s
         prefix = f"$share/{share}/" if share else ""
-        self._filters = [(prefix + one, 1) for one in (topics.EVERY_BEAT, topics.EVERY_WILL)]
+        self._mark, self._marked = f"{topics.PREFIX}/{client_id}/mark", b""
+        self._filters = [(prefix + one, 1) for one in (topics.EVERY_BEAT, topics.EVERY_WILL)] + [(self._mark, 1)]
         self._on_ready = on_ready
         self._is_fresh = False
         self.subscribed = asyncio.Event()
-        self.counted: Counter[str] = Counter()
+        self.counted, self._complain = self._intake.complaints.counted, self._intake.complaints.say
         self._loop: asyncio.AbstractEventLoop | None = None
         self._line: Line | None = None
         self._lost = asyncio.Event()
         self._settled: list[int] = []
         self._put_back: list[Held] = []
         self._failures = 0
-        self._open = 0
+        self._open = self._open_bytes = 0
+        self._is_full = False
         self._all_settled = asyncio.Event()
         self._is_stopping = False
-        self._complained_s: dict[str, float] = {}
 
     async def run(self) -> None:
         """Connects, and again whenever the way is lost; runs until ``stop``, or until it is cancelled."""
@@ -91,7 +92,7 @@ class MqttIngest:
             try:
                 await self._attend(self._loop)
             except (OSError, ValueError) as error:  # ValueError: paho's for what it cannot use
-                self._complain("broker_unreachable", f"The broker cannot be reached: {error}")
+                self._complain("broker_unreachable", "The broker cannot be reached: %s", error)
             failures = 0 if self.subscribed.is_set() else failures + 1
             self.subscribed.clear()
             if not self._is_stopping:
@@ -111,6 +112,7 @@ class MqttIngest:
             raise OSError("the connection was cut")
         self._line = line
         self._settled = []
+        self._is_full = False
         line.gather(partial(self._take, line))
         number = connection.fileno()
         loop.add_reader(number, self._readable, line)
@@ -120,6 +122,8 @@ class MqttIngest:
                     await asyncio.wait_for(self._lost.wait(), LOOK_S)
                 except asyncio.TimeoutError:
                     line.loop_misc()
+                    if self._marked:
+                        self._line_up()  # a queue that is full drops marks too
                     self._flush(line)
         finally:
             self._line = None
@@ -128,54 +132,81 @@ class MqttIngest:
 
     def _connected(self, line: Any, _: object, flags: ConnectFlags, reason: Any, __: object) -> None:
         if reason.is_failure:
-            self._complain("broker_unreachable", f"The broker does not let this hub in: {reason}")
+            self._complain("broker_unreachable", "The broker does not let this hub in: %s", reason)
             return
         self._is_fresh = not flags.session_present
         if flags.session_present:
             self._open -= len(self._put_back)
+            self._open_bytes -= sum(len(held.body) for held in self._put_back)
             self._put_back = []  # the broker sends it again
         line.subscribe(self._filters)
 
     def _has_subscribed(self, line: Any, _: object, __: int, reasons: Sequence[Any], ___: object) -> None:
         if any(reason.is_failure for reason in reasons):
-            self._complain("broker_unreachable", f"The broker refuses this hub's subscription: {reasons[0]}")
+            self._complain("broker_unreachable", "The broker refuses this hub's subscription: %s", reasons[0])
             return
         self.subscribed.set()
+        self._marked = secrets.token_hex(8).encode()
+        self._line_up()
         self._on_ready(self._is_fresh)
+
+    def _line_up(self) -> None:
+        """Puts a mark at the end of the queue: what stands before it waited for this hub, and is no flood."""
+        self._intake.pace.spare(math.inf)
+        self.publish(self._mark, self._marked)
 
     # ---- messages ----
 
     def _readable(self, line: Line) -> None:
         if line is not self._line or self._lost.is_set() or self._is_stopping or self._loop is None:
             return
+        if self._open_bytes > MOST_BYTES and self.subscribed.is_set():
+            self._is_full = True
+            if (connected := line.socket()) is not None:
+                self._loop.remove_reader(connected.fileno())
+            return
         try:
             # Over TLS more may wait inside the library than the kernel knows of.
             if line.read():
                 self._loop.call_soon(self._readable, line)
         except (OSError, IndexError) as error:
-            self._complain("broker_unreachable", f"The broker's connection is lost: {error}")
+            self._complain("broker_unreachable", "The broker's connection is lost: %s", error)
             self._lost.set()
             return
         self._flush(line)
 
     def _take(self, line: Line, topic: str, body: bytes, number: int) -> None:
         self._open += 1
-        self._hand_in(Held(line, topic, body, number))
-
-    def _hand_in(self, held: Held) -> None:
-        self._intake.take(held.topic, held.body, partial(self._done, held))
+        self._open_bytes += len(body)
+        held = Held(line, topic, body, number)
+        if topic == self._mark:
+            if body == self._marked:
+                self._marked = b""
+                self._intake.pace.spare(0)
+            self._done(held, True)
+            return
+        self._intake.take(topic, body, partial(self._done, held))
 
     def _done(self, held: Held, is_settled: bool) -> None:
         if not is_settled:
             self._keep(held)
             return
         self._open -= 1
+        self._open_bytes -= len(held.body)
         self.counted["settled"] += 1
+        if self._is_full and self._open_bytes < MOST_BYTES // 2:
+            self._read_on()
         if held.line is self._line and held.number and self._loop is not None:
             if not self._settled:
                 self._loop.call_soon(self._acknowledge, held.line)
             self._settled.append(held.number)
         self._look_whether_settled()
+
+    def _read_on(self) -> None:
+        self._is_full = False
+        if self._line is not None and self._loop is not None and (connected := self._line.socket()) is not None:
+            self._loop.add_reader(connected.fileno(), self._readable, self._line)
+            self._loop.call_soon(self._readable, self._line)  # TLS may hold some of it already
 
     def _look_whether_settled(self) -> None:
         if self._is_stopping and self._open <= len(self._put_back):
@@ -196,13 +227,15 @@ class MqttIngest:
             self._complain("not_stored", "Beats could not be stored and are tried again.")
             self._loop.call_later(RETRY_S[min(self._failures + 1, len(RETRY_S) - 1)], self._try_again)
             self._failures += 1
+            self._marked = secrets.token_hex(8).encode()  # until it can, the broker's queue grows
+            self._line_up()
 
     def _try_again(self) -> None:
         if self._is_stopping:
             return
         put_back, self._put_back = self._put_back, []
         for held in put_back:
-            self._hand_in(held)
+            self._intake.take(held.topic, held.body, partial(self._done, held), is_new=False)
 
     # ---- the other direction, and the end ----
 
@@ -241,11 +274,3 @@ class MqttIngest:
             self._acknowledge(self._line)
             self._line.close()
         self._lost.set()
-
-    def _complain(self, code: str, words: str) -> None:
-        """Counted always, said at most once a minute for each kind."""
-        self.counted[code] += 1
-        now_s = asyncio.get_running_loop().time()
-        if now_s - self._complained_s.get(code, -COMPLAIN_EVERY_S) >= COMPLAIN_EVERY_S:
-            self._complained_s[code] = now_s
-            LOG.warning("MQTT: %s (%s, %d so far)", words, code, self.counted[code])

@@ -24,7 +24,6 @@ from firstlight_hub.tls import BACKDATED
 CONF, PASSWORDS, ACL, CRL, CA = "mosquitto.conf", "passwords", "acl", "crl.pem", "ca.pem"
 SERVER_CERTIFICATE, SERVER_KEY = "server.pem", "server.key"
 SOCKET = "hub.sock"
-HUB_USER = "firstlight.hub"  # ids of devices have no dot: none can be called so
 MAX_PACKET_BYTES = 65_536
 CRL_END = b"-----END X509 CRL-----\n"
 
@@ -128,9 +127,12 @@ def _listener(folder: Path, address: str, listener: Listener) -> str:
     return "\n".join(lines) + "\n"
 
 
-def access_list(user: str = HUB_USER) -> str:
-    """The ACL file; ``user`` is the hub's own."""
-    return ACCESS.format(user=user)
+def access_list(user: str, barred: Iterable[str] = ()) -> str:
+    """The ACL file; ``user`` is the hub's own, which no device can have and nobody guesses.
+
+    Of devices that are ``barred`` mosquitto takes nothing: it looks at a user's own lines before the patterns.
+    """
+    return ACCESS.format(user=user) + "".join(f"\nuser {one}\ntopic deny {PREFIX}/#\n" for one in sorted(barred))
 
 
 def password_line(user: str, secret: Secret) -> str:
@@ -158,6 +160,7 @@ class Files:
     def __init__(self, folder: Path, source: Source, hub: tuple[str, Secret], mode: int = 0o600) -> None:
         self.folder = folder
         self.probe: tuple[str, Secret] | None = None  # a further user, whom the access list gives nothing
+        self.barred: set[str] = set()  # devices
         self._source = source
         self._hub = hub
         self._mode = mode
@@ -193,7 +196,7 @@ class Files:
             self.folder.mkdir(mode=0o700, exist_ok=True)
             if conf is not None:
                 self._put(CONF, conf.encode())
-            self._put(ACL, access_list(self._hub[0]).encode())
+            self._put(ACL, access_list(self._hub[0], tuple(self.barred)).encode())
             ours = [password_line(*one) for one in (self._hub, self.probe) if one]
             self._put(PASSWORDS, "".join((*ours, *self._lines.values())).encode())
             self._put(CA, self._source.trust_pem().encode())
@@ -207,8 +210,9 @@ class Files:
     def _put_crl(self) -> None:
         """A new list only where something changed, and then with a later date.
 
-        Of two lists of one CA OpenSSL takes the one with the later date, in whole seconds, and a reload of mosquitto
-        adds to the lists it has. ``make_crl`` dates them a day back, so a few seconds ahead do no harm.
+        Of two lists of one CA OpenSSL takes the one with the later date, in whole seconds. ``make_crl`` dates them a
+        day back, so a few seconds ahead do no harm. A reload of mosquitto 2.0 lets go of the list before (measured: 10
+        reloads with 100,000 revoked, 39 MB throughout).
         """
         path, now = self.folder / CRL, datetime.now(timezone.utc).replace(microsecond=0)
         old = read_lists(path.read_bytes()) if path.exists() else []

@@ -26,10 +26,14 @@ LIVED_S = 60.0
 HARMLESS = ("run as root/administrator.", "Unable to set TCP_NODELAY.")  # the second: on the hub's own socket
 LOG = logging.getLogger(__name__)
 
-# Run first in the child: the kernel ends it with the hub, however the hub ends (PR_SET_PDEATHSIG, prctl(2)). As a
-# program of its own, because between fork and exec a process with threads must not run Python.
-WITH_PARENT = """import ctypes, os, sys
-ctypes.CDLL(None).prctl(1, 15)
+# Run first in the child: the kernel ends it with the hub, however the hub ends (PR_SET_PDEATHSIG, prctl(2)). SIGTERM
+# stays blocked in mosquitto: systemd sends it to all processes of the unit at once, but the hub acknowledges what
+# it has stored before the broker may end, by SIGINT. As a program of its own, because between fork and exec a process
+# with threads must not run Python.
+END = signal.SIGINT
+WITH_PARENT = """import ctypes, os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+ctypes.CDLL(None).prctl(1, int(signal.SIGINT))
 os.getppid() == int(sys.argv[1]) and os.execv(sys.argv[2], sys.argv[2:])"""
 
 
@@ -86,6 +90,7 @@ class Mosquitto:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # Ctrl-C in a terminal is for the hub alone
         )
         self._process = process
         threading.Thread(target=self._listen, args=(process,), name="mosquitto-log", daemon=True).start()
@@ -160,14 +165,14 @@ class Mosquitto:
     def restart(self) -> None:
         """Ends it so that ``keep`` starts it again."""
         if self._process is not None and not self._is_dead():
-            self._process.terminate()
+            self._process.send_signal(END)
 
     def stop(self) -> None:
         """Ends it; it saves what waits in it first."""
         self._ending = True
         if self._process is None:
             return
-        self._process.terminate()
+        self._process.send_signal(END)
         try:
             self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:

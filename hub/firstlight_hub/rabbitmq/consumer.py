@@ -50,6 +50,7 @@ class Lane:
         lost: Callable[[], None] = lambda: None,
     ) -> None:
         self.channel: Channel | None = None
+        self.was_out = False  # until somebody has said that it is back
         self._parameters = parameters
         self._opened = opened
         self._lost = lost
@@ -89,7 +90,8 @@ class Lane:
         self._ended.set()
         if self._is_stopping:
             return
-        LOG.warning("RabbitMQ is out of reach, next try in %g s: %s", self._wait_s, reason or "it refused the hub")
+        self.was_out = True
+        LOG.warning("RabbitMQ is out of reach, next try in %g s: %s", self._wait_s, _said(reason))
         self._timer = asyncio.get_running_loop().call_later(self._wait_s, self.start)
         self._wait_s = min(2 * self._wait_s, LONGEST_WAIT_S)
 
@@ -106,6 +108,17 @@ class Lane:
             await asyncio.wait_for(self._ended.wait(), CLOSE_S)
         except asyncio.TimeoutError:
             LOG.warning("RabbitMQ did not answer the goodbye")
+
+
+def _said(reason: BaseException | str) -> str:
+    """What went wrong; pika wraps it in errors that are empty as text."""
+    while isinstance(reason, BaseException):
+        within = (*reason.args, getattr(reason, "exception", None), *getattr(reason, "exceptions", ()))
+        inner = [one for one in within if isinstance(one, BaseException)]
+        if not inner:
+            break
+        reason = inner[-1]
+    return str(reason) or type(reason).__name__
 
 
 class Settled:
@@ -172,6 +185,7 @@ class Consumer:
         self._answers = Lane(parameters, self._may_answer)
         self._intake = make_intake(self.publish)
         self._settled: Settled | None = None
+        self._is_counting = False
         self._tag = ""
         self.subscribed = asyncio.Event()
 
@@ -202,7 +216,9 @@ class Consumer:
         channel.exchange_bind(EXCHANGE, ANSWERS)
 
     def _opened(self, channel: Channel) -> None:
-        def go(step: int, _: Any = None) -> None:
+        def go(step: int, told: Any = None) -> None:
+            if step == 1:
+                self._spare(told)
             if step == 0:
                 channel.queue_declare(QUEUE, durable=True, callback=partial(go, 1))
             elif step <= len(KEYS):
@@ -213,13 +229,33 @@ class Consumer:
                 self._settled = settled = Settled(channel)
                 self._tag = channel.basic_consume(QUEUE, partial(self._take, settled))
                 self.subscribed.set()
+                if self._lane.was_out:
+                    self._lane.was_out = False
+                    LOG.warning("The broker is back.")
 
         go(0)
 
+    def _spare(self, declared: Any) -> None:
+        """What waits in the queue, and may be on its way, waited for this hub and is no flood."""
+        self._is_counting = False
+        self._intake.pace.spare(declared.method.message_count + PREFETCH)
+
+    def _count(self, channel: Channel) -> None:
+        if channel.is_open:
+            channel.queue_declare(QUEUE, passive=True, callback=self._spare)
+
     def _lost(self) -> None:
         self._settled = None
+        self._is_counting = False
         self.subscribed.clear()
 
     def _take(self, settled: Settled, channel: Channel, method: Any, properties: Any, body: bytes) -> None:
         tag = settled.last = method.delivery_tag
-        self._intake.take(method.routing_key, body, partial(settled.settle, tag))
+        done = partial(self._done, settled, channel, tag)
+        self._intake.take(method.routing_key, body, done, not method.redelivered)
+
+    def _done(self, settled: Settled, channel: Channel, tag: int, is_stored: bool) -> None:
+        settled.settle(tag, is_stored)
+        if not is_stored and not self._is_counting:  # until it can be stored, the queue grows
+            self._is_counting = True
+            asyncio.get_running_loop().call_later(BACK_AFTER_S, self._count, channel)

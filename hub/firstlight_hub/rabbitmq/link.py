@@ -6,10 +6,9 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import NamedTuple
-from urllib.parse import quote, unquote, urlsplit
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 import httpx
 import pika
@@ -19,6 +18,7 @@ from cryptography.x509.oid import NameOID
 from firstlight.core.model import Secret
 from firstlight.errors import StateError, UsageError
 from firstlight.wire import topics
+from firstlight_hub.broker_settings import read_file
 from firstlight_hub.ingest.intake import Intake, Publish
 from firstlight_hub.rabbitmq.auth import HubLogin, subject_name
 from firstlight_hub.rabbitmq.consumer import HEARTBEAT_S, Consumer
@@ -57,23 +57,16 @@ def read_place(settings: Settings, own_ca_pem: str) -> Place:
         UsageError: ``settings_invalid``.
         StateError: ``settings_unreadable``: the password's or the CA's file.
     """
-    url, management = urlsplit(settings.broker_url), urlsplit(settings.broker_management_url)
-    for name, parts, schemes in (
-        ("broker_url", url, ("amqps", "amqp")),
-        ("broker_management_url", management, ("https", "http")),
-    ):
-        if parts.scheme not in schemes or not parts.hostname or parts.username is not None:
-            raise UsageError("settings_invalid", f"hub.toml: {name} is not {schemes[0]}://HOST:PORT.")
-        if parts.scheme == schemes[1] and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
-            raise UsageError("settings_invalid", f"hub.toml: {name} would not be encrypted on its way.")
+    url = _address("broker_url", settings.broker_url, ("amqps", "amqp"))
+    _address("broker_management_url", settings.broker_management_url, ("https", "http"))
     vhost = unquote(url.path[1:]) or "/"
-    password = Secret(_read(settings.broker_password_file, "broker_password_file").strip())
+    password = Secret(read_file(settings, "broker_password_file"))
     if len(password.reveal()) < 16:
         raise UsageError("settings_invalid", "hub.toml: broker_password_file holds fewer than 16 characters.")
-    trust = _read(settings.broker_ca_file, "broker_ca_file") if settings.broker_ca_file else own_ca_pem
+    trust = read_file(settings, "broker_ca_file") if settings.broker_ca_file else own_ca_pem
     try:
         context = ssl.create_default_context(cadata=trust or None)
-    except ssl.SSLError:
+    except (ssl.SSLError, ValueError):
         raise UsageError("settings_invalid", "hub.toml: broker_ca_file is not PEM.") from None
     host = str(url.hostname)
     parameters = pika.ConnectionParameters(
@@ -88,13 +81,16 @@ def read_place(settings: Settings, own_ca_pem: str) -> Place:
     return Place(parameters, settings.broker_management_url.rstrip("/"), login, context)
 
 
-def _read(path: str, name: str) -> str:
-    if not path:
-        raise UsageError("settings_invalid", f'hub.toml: mqtt = "rabbitmq" needs {name}.')
+def _address(name: str, text: str, schemes: tuple[str, str]) -> SplitResult:
     try:
-        return Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise StateError("settings_unreadable", f"{path} cannot be read: {error}.") from None
+        found = urlsplit(text)
+        if found.scheme not in schemes or not found.hostname or found.username is not None or found.port == 0:
+            raise ValueError
+    except ValueError:  # also a port that is none, and a bracket that does not close
+        raise UsageError("settings_invalid", f"hub.toml: {name} is not {schemes[0]}://HOST:PORT.") from None
+    if found.scheme == schemes[1] and found.hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise UsageError("settings_invalid", f"hub.toml: {name} would not be encrypted on its way.")
+    return found
 
 
 class RabbitLink:
@@ -111,6 +107,8 @@ class RabbitLink:
         self._consumer: Consumer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._endings: set[asyncio.Task[None]] = set()
+        self._ending: set[int] = set()  # the store's numbers
+        self._expelling: set[str] = set()
 
     async def attend(self, make_intake: Callable[[Publish], Intake], within_s: float = ATTEND_S) -> None:
         """Begins to take beats, in this loop; returns when they come in, or after some seconds: it goes on trying.
@@ -124,6 +122,7 @@ class RabbitLink:
         self._loop = asyncio.get_running_loop()
         self._consumer = Consumer(self._place.amqp, make_intake)
         self._consumer.start()
+        self._start_ending()  # what the hub before could not
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._consumer.subscribed.wait(), within_s)
 
@@ -140,8 +139,12 @@ class RabbitLink:
 
     def ended(self, device_id: str) -> None:
         """Ends the device's sessions within seconds; a login since the commit is refused already."""
+        self._in_loop(self._start_ending)
+
+    def expel(self, device_id: str) -> None:
+        """As ``BrokerLink.expel``: RabbitMQ lists a session late, so within ten seconds."""
         names = self._names(device_id)
-        self._in_loop(lambda: self._start_ending(names))
+        self._in_loop(lambda: self._start(self._expel(device_id, names)))
 
     def tell(self, workspace: str, device_id: str, body: bytes) -> None:
         """Publishes to the device's own topic."""
@@ -164,14 +167,56 @@ class RabbitLink:
             names.append(subject_name(workspace, named, int(generation)))
         return names
 
-    def _start_ending(self, names: Sequence[str]) -> None:
-        task = asyncio.get_running_loop().create_task(self._end(names))
+    def _start_ending(self) -> None:
+        self._start(self._end())
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._endings.add(task)
         task.add_done_callback(self._endings.discard)
 
-    async def _end(self, names: Sequence[str]) -> None:
+    def _owed(self) -> dict[int, list[str]]:
+        """The number of each session that is to end, and the names it can have."""
+        with self._store.reading() as view:
+            owed = view.ended_sessions()
+        return {number: self._names(device_id) for number, device_id in owed}
+
+    def _forget(self, numbers: Sequence[int]) -> None:
+        with self._store.writing() as transaction:
+            transaction.forget_ended_sessions(numbers)
+
+    async def _end(self) -> None:
+        """Ends what the store says and nobody is at yet; what is cut off by a stop is done after the next start."""
+        wait_s = FIRST_WAIT_S
+        while True:
+            mine: dict[int, list[str]] = {}
+            try:
+                owed = await asyncio.to_thread(self._owed)
+                mine = {number: names for number, names in owed.items() if number not in self._ending}
+                if mine:
+                    self._ending.update(mine)
+                    await self._end_sessions([name for names in mine.values() for name in names])
+                    await asyncio.to_thread(self._forget, list(mine))
+                return
+            except StateError as error:
+                LOG.warning("Sessions whose credential has ended are ended later. %s", error.message)
+            finally:
+                self._ending.difference_update(mine)
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+    async def _expel(self, device_id: str, names: Sequence[str]) -> None:
+        if device_id in self._expelling:
+            return
+        self._expelling.add(device_id)
+        try:
+            await self._end_sessions(names, "it floods")
+        finally:
+            self._expelling.discard(device_id)
+
+    async def _end_sessions(self, names: Sequence[str], why: str = "this credential has ended") -> None:
         auth = httpx.BasicAuth(self._place.login.user, self._place.login.password.reveal())
-        headers = {"X-Reason": "this credential has ended"}
+        headers = {"X-Reason": why}
         async with httpx.AsyncClient(
             base_url=self._place.management_url, auth=auth, verify=self._place.tls, timeout=CALL_S, trust_env=False
         ) as client:

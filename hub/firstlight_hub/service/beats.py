@@ -8,7 +8,7 @@ from firstlight.core.model import Beat, Metrics, Moment
 from firstlight.wire.heartbeat import BeatReply
 from firstlight_hub.model import BeatRow, Device, HistoryRow, is_clone
 from firstlight_hub.service import Clock
-from firstlight_hub.service.binding import known_device, promote
+from firstlight_hub.service.binding import beating, promote, vouched_for_by_broker
 from firstlight_hub.service.broker import BrokerLink, NoBroker
 from firstlight_hub.service.clones import Boots
 from firstlight_hub.store import Store
@@ -16,14 +16,27 @@ from firstlight_hub.store import Store
 MQTT = "mqtt"
 MAX_KNOWN = 200_000
 DAY_MS = 86_400_000
+# How old what a hub knows of a device may be, where a beat asks or brings facts, and for all others. Another hub on the
+# same database may have been told something meanwhile.
+ASKED_FRESH_MS, FRESH_MS = 60_000, 3_600_000
 
 
 class Beater:
     """A device whose credential was right when it was looked up; a hint: the transaction that writes looks again."""
 
-    __slots__ = ("boots", "device_id", "facts_hash", "key_hash", "number", "rotate", "workspace")
+    __slots__ = (
+        "boots",
+        "device_id",
+        "facts_hash",
+        "is_told",
+        "key_hash",
+        "looked_at_ms",
+        "number",
+        "rotate",
+        "workspace",
+    )
 
-    def __init__(self, device: Device, boots: Boots) -> None:
+    def __init__(self, device: Device, boots: Boots, looked_at_ms: int) -> None:
         self.workspace = device.workspace
         self.device_id = device.id
         self.key_hash = device.key_hash or b""
@@ -31,6 +44,8 @@ class Beater:
         self.facts_hash = device.facts_hash
         self.rotate = device.rotate_asked_at_ms is not None
         self.boots = boots
+        self.looked_at_ms = looked_at_ms
+        self.is_told = False  # whether this process answered it since there was something new to say
 
 
 class Beats:
@@ -70,6 +85,11 @@ class Beats:
             return beater
         return None
 
+    def is_stale(self, beater: Beater, beat: Beat) -> bool:
+        """Whether the store is to be asked again before this beat is taken."""
+        age_ms = self._clock() - beater.looked_at_ms
+        return not 0 <= age_ms < (ASKED_FRESH_MS if beat.asks or beat.facts is not None else FRESH_MS)
+
     def look_up(self, workspace: str, device_id: str, key_hash: bytes) -> Beater:
         """Asks the store whose credential this is; a candidate that is shown here becomes the device's credential.
 
@@ -78,7 +98,7 @@ class Beats:
         """
         forgotten = self._forgotten
         with self._store.reading() as view:
-            device = known_device(view, workspace, device_id, key_hash)
+            device = beating(view, workspace, device_id, key_hash)
         if device.key_hash != key_hash:
             device = self._promote(workspace, device_id, key_hash)
         return self._keep(device, forgotten)
@@ -87,16 +107,16 @@ class Beats:
         """Asks the store for a device that a broker let in. Raises Refusal as ``look_up``."""
         forgotten = self._forgotten
         with self._store.reading() as view:
-            device = known_device(view, workspace, device_id)
+            device = vouched_for_by_broker(view, workspace, device_id)
         if device.transport is None:  # it was taken back, and only now shows over what it beats
             with self._store.writing() as transaction:
-                device = known_device(transaction, workspace, device_id)._replace(transport=MQTT)
+                device = vouched_for_by_broker(transaction, workspace, device_id)._replace(transport=MQTT)
                 transaction.put_device(device)
         return self._keep(device, forgotten)
 
     def _promote(self, workspace: str, device_id: str, key_hash: bytes) -> Device:
         with self._store.writing() as transaction:
-            device = known_device(transaction, workspace, device_id, key_hash)
+            device = beating(transaction, workspace, device_id, key_hash)
             if device.key_hash == key_hash:
                 return device  # another beat was faster
             promote(transaction, device, self._clock())
@@ -109,7 +129,8 @@ class Beats:
         before = self._known.get(device.id)
         is_same = before is not None and before.key_hash == device.key_hash
         boots = before.boots if before is not None and is_same else Boots(device.boot_id, device.clone_at_ms)
-        beater = Beater(device, boots)
+        beater = Beater(device, boots, self._clock())
+        beater.is_told = before is not None and is_same and before.is_told and before.rotate == beater.rotate
         if forgotten == self._forgotten:  # else the operator's word may have come after the look
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
@@ -120,6 +141,10 @@ class Beats:
         """Has a device looked up again at its next beat, because something in its record changed."""
         self._forgotten += 1
         self._known.pop(device_id, None)
+
+    def expel(self, device_id: str) -> None:
+        """Ends the session of a device that floods; called in a worker thread."""
+        self._broker.expel(device_id)
 
     def record_gone(self, workspace: str, *device_ids: str) -> None:
         """Notes last wills that a broker published: a hint beside the status. Unknown devices are left out."""
@@ -148,6 +173,7 @@ class Beats:
         """What to answer once the beat is on disk."""
         if beat.facts is not None:
             beater.facts_hash = beat.facts_hash
+        is_news = not beater.is_told and self.is_news(beater)
         now_ms = self._clock()
         return BeatReply(
             now_ms / 1000,
@@ -155,8 +181,22 @@ class Beats:
             beater.facts_hash != beat.facts_hash,
             beater.rotate,
             is_clone(beater.boots.clone_at_ms, now_ms),
-            self._move_for(beat) if beat.facts is not None or beat.asks else "",
+            self._move_for(beat) if is_news or beat.facts is not None or beat.asks else "",
         )
+
+    def is_news(self, beater: Beater) -> bool:
+        """Whether nothing was said to a device yet since this hub began, or since it is to rotate; true once.
+
+        Until then the device may go by another interval, which the hub had before, and asks only about once an hour.
+        """
+        known = self._known.get(beater.device_id, beater)
+        was_told, known.is_told = known.is_told, True
+        return not was_told
+
+    def have_news(self) -> None:
+        """There is something new to say to every device: each hears it with its next beat, so in one interval."""
+        for beater in list(self._known.values()):  # other threads add to it
+            beater.is_told = False
 
     def accepted(self, facts_wanted: bool) -> BeatReply:
         """The answer to anything that is answered like a beat."""

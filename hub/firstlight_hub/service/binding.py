@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from firstlight.core.model import IDENTIFIER
 from firstlight_hub.model import Device, Refusal, Tombstone
@@ -20,26 +20,41 @@ def revoked() -> Refusal:
     return Refusal("credential_revoked", "The operator ended this device's credential.")
 
 
-def known_device(
-    view: Reading, workspace: str, device_id: str, key_hash: bytes | None = None, fingerprint: str | None = None
-) -> Device:
-    """A device that may beat.
+def beating(view: Reading, workspace: str, device_id: str, key_hash: bytes) -> Device:
+    """The device that shows this credential, or its candidate, which a first beat proves.
 
     Args:
         view: of the store.
         workspace: that it must be in.
         device_id: as it came in.
-        key_hash: of the credential that it shows; None where a broker has checked it, or it signed instead.
-        fingerprint: of the key by which it signed, or None.
+        key_hash: of what it shows, as ``Device.key_hash``.
 
     Raises:
         Refusal: ``device_unknown``, ``device_removed``, ``credential_revoked`` or ``key_invalid``.
     """
+    return _found(view, workspace, device_id, lambda one: bool(key_hash) and key_hash in _hashes(one))
+
+
+def signing(view: Reading, workspace: str, device_id: str, fingerprint: str) -> Device:
+    """The device whose present key, of this fingerprint, made a signature that was verified. Raises as ``beating``."""
+    return _found(view, workspace, device_id, lambda one: bool(fingerprint) and fingerprint == one.key_fingerprint)
+
+
+def vouched_for_by_broker(view: Reading, workspace: str, device_id: str) -> Device:
+    """The device that a broker let in under this name: the broker has checked its credential. Raises as ``beating``."""
+    return _found(view, workspace, device_id, lambda one: True)
+
+
+def _hashes(one: Device | Tombstone) -> tuple[bytes | None, ...]:
+    return (one.key_hash, one.candidate_hash) if isinstance(one, Device) else (one.key_hash,)
+
+
+def _found(view: Reading, workspace: str, device_id: str, is_its_own: Callable[[Device | Tombstone], bool]) -> Device:
     if not IDENTIFIER.match(device_id):
         raise Refusal("device_unknown", "There is no such device in this workspace.")
     tombstone = view.tombstone(device_id)
     if tombstone is not None and tombstone.workspace == workspace:
-        if key_hash not in (None, tombstone.key_hash) or fingerprint not in (None, tombstone.key_fingerprint):
+        if not is_its_own(tombstone):
             raise Refusal("key_invalid", "The key is not this device's.")
         raise removed(tombstone, tombstone.key_fingerprint or "")
     device = view.device(device_id)
@@ -47,8 +62,7 @@ def known_device(
         raise Refusal("device_unknown", "There is no such device in this workspace.")
     if device.revoked_at_ms is not None:
         raise revoked()
-    is_right = key_hash in (None, device.key_hash, device.candidate_hash)
-    if device.key_hash is None or not is_right or fingerprint not in (None, device.key_fingerprint):
+    if device.key_hash is None or not is_its_own(device):
         raise Refusal("key_invalid", "The key is not this device's.")
     return device
 

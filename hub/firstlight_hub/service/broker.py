@@ -16,6 +16,10 @@ class BrokerLink(Protocol):
         """A credential of this device no longer counts: the broker forgets it, and its session ends within seconds."""
         ...
 
+    def expel(self, device_id: str) -> None:
+        """This device floods: its session ends, and where the broker can, it is barred for a minute."""
+        ...
+
     def tell(self, workspace: str, device_id: str, body: bytes) -> None:
         """Says something unasked to a device that is connected; one that is not learns it at its next first beat."""
         ...
@@ -28,6 +32,9 @@ class NoBroker:
         """Nobody to tell."""
 
     def ended(self, device_id: str) -> None:
+        """Nobody to tell."""
+
+    def expel(self, device_id: str) -> None:
         """Nobody to tell."""
 
     def tell(self, workspace: str, device_id: str, body: bytes) -> None:

@@ -7,7 +7,7 @@ from firstlight.wire.heartbeat import encode_beat_reply
 from firstlight_hub.model import Refusal, is_clone
 from firstlight_hub.service import Clock
 from firstlight_hub.service.beats import Beats
-from firstlight_hub.service.binding import known_device, next_generation, owned, revoke
+from firstlight_hub.service.binding import next_generation, owned, revoke, signing
 from firstlight_hub.service.broker import BrokerLink, NoBroker
 from firstlight_hub.service.issuing import Issuing, Registered, Request
 from firstlight_hub.store import Store
@@ -62,15 +62,17 @@ class Credentials:
             UnreachableError: ``hub_busy``: the device has asked for too many certificates.
         """
         with self._store.writing() as transaction:
-            device = known_device(transaction, workspace, device_id, fingerprint=signer)
+            device = signing(transaction, workspace, device_id, signer)
             now_ms, fingerprint = self._clock(), asked.fingerprint
             if fingerprint == signer:
                 raise Refusal("csr_invalid", "The next key is the present one.")
             if is_clone(device.clone_at_ms, now_ms):
                 raise Refusal("clone_suspected", "Two boxes beat with this credential.")
             road = self._issuing.road(device)
-            generation = device.candidate_generation or next_generation(device)
-            transaction.revoke_certificates(device.id, now_ms, [signer, fingerprint])
+            # Each key has a generation of its own: a broker knows a certificate by its subject.
+            is_same = device.candidate_fingerprint == fingerprint
+            generation = device.candidate_generation if is_same else next_generation(device)
+            has_ended = transaction.revoke_certificates(device.id, now_ms, [signer, fingerprint])
             if len(transaction.certificates(device.id)) >= MAX_CERTIFICATES:
                 said = "This device has asked for too many certificates."
                 raise UnreachableError("hub_busy", said, retry_after_s=AFTER_TOO_MANY_S)
@@ -80,12 +82,22 @@ class Credentials:
                     candidate_fingerprint=fingerprint, candidate_hash=grant.hash, candidate_generation=generation
                 )
             )
+        if has_ended:
+            self._broker.ended(device_id)  # the candidate that this one replaces
         return Registered(workspace, device_id, road, grant)
 
     def ask_to_rotate(self, workspace: str, device_id: str) -> None:
-        """Has a device replace its credential as soon as it hears of it. Raises Refusal ``not_found``."""
+        """Has a device replace its credential as soon as it hears of it.
+
+        Raises:
+            Refusal: ``not_found``, or ``bad_request``: it has no credential.
+        """
         with self._store.writing() as transaction:
             device = owned(transaction, workspace, device_id)
+            if device.key_hash is None:
+                why = "the operator ended it" if device.revoked_at_ms is not None else "it never enrolled"
+                said = f"This device has no credential to replace: {why}."
+                raise Refusal("bad_request", said, hint="Issue another installId for it, and enroll the box with that.")
             transaction.put_device(device._replace(rotate_asked_at_ms=self._clock()))
         self._beats.forget(device_id)
         told = self._beats.accepted(False)._replace(rotate=True)

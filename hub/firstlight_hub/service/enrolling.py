@@ -69,10 +69,15 @@ class Enrolling:
         return Registered(device.workspace, device.id, road, grant, is_new)
 
     def _tell_broker(self, before: Device | None, key_hash: bytes) -> None:
-        if before is not None and before.key_hash not in (None, key_hash):
+        # Also where the credential of before was revoked: nobody but the broker knows whether its session has ended.
+        if before is not None and before.key_fingerprint is not None and before.key_hash != key_hash:
             self._broker.ended(before.id)
         if before is not None:
             self._broker.issued(before.id)
+
+    def check_possible(self, transport: str | None, credential: str | None) -> None:
+        """Whether a device could beat so, None = as usual. Raises Refusal ``transport_unavailable``."""
+        self._issuing.possible(transport, credential)
 
     def check_issued(self, install_id: str) -> None:
         """Whether there is such an installId at all, before anything of a request is read.

@@ -15,6 +15,7 @@ from firstlight_hub.store import Writing
 
 HTTP, WEBSOCKET = "http", "websocket"
 SECRET, CERTIFICATE = "secret", "certificate"
+NO_SIGNER = "No certificate can be shown to this hub."
 
 
 class Signer(Protocol):
@@ -99,10 +100,19 @@ class Issuing:
         Raises:
             Refusal: ``transport_unavailable``.
         """
-        transport = (asked and asked.transport) or device.transport or self._usual[0]
-        credential = (asked and asked.credential) or device.credential or self._usual[1]
+        transport = (asked and asked.transport) or device.transport
+        credential = (asked and asked.credential) or device.credential
+        return self.possible(transport, credential)
+
+    def possible(self, transport: str | None, credential: str | None) -> Road:
+        """A way to beat that this hub has, its usual one where None is asked for.
+
+        Raises:
+            Refusal: ``transport_unavailable``.
+        """
+        transport, credential = transport or self._usual[0], credential or self._usual[1]
         if credential == CERTIFICATE and self._signer is None:
-            raise Refusal("transport_unavailable", "No certificate can be shown to this hub.")
+            raise Refusal("transport_unavailable", NO_SIGNER)
         if transport == HTTP:
             return Road(transport, credential, "")
         broker = self._brokers.get(credential + ("Websocket" if transport == WEBSOCKET else ""))
@@ -111,17 +121,17 @@ class Issuing:
             raise Refusal("transport_unavailable", f"This hub has no {how} for devices with a {credential}.")
         return Road(transport, credential, broker)
 
-    def grant(
-        self, transaction: Writing, device: Device, asked: Request, generation: int, credential: str | None
-    ) -> Grant:
+    def grant(self, transaction: Writing, device: Device, asked: Request, generation: int, credential: str) -> Grant:
         """The credential of a device for a key pair: the same key, the same certificate while it lasts.
 
         Raises:
-            Refusal: ``csr_invalid``.
+            Refusal: ``csr_invalid``, or ``transport_unavailable``: a certificate is due, and nobody can sign it.
         """
-        if credential != CERTIFICATE or self._signer is None:
+        if credential == SECRET:
             key = self.device_key(device.workspace, device.id, asked.fingerprint, generation)
             return Grant(digest(key.reveal()), key, "")
+        if self._signer is None:
+            raise Refusal("transport_unavailable", NO_SIGNER)
         now_ms = self._clock()
         for known in transaction.certificates(device.id):
             is_good = known.revoked_at_ms is None and known.not_after_ms > now_ms

@@ -40,6 +40,13 @@ class Reading(Protocol):
         """Serial and time of revocation of every certificate that was revoked and has not expired."""
         ...
 
+    def ended_sessions(self) -> Sequence[tuple[int, str]]:
+        """Number and device id, the oldest first: a credential has ended, and perhaps not its session at the broker.
+
+        ``put_device`` and ``remove_device`` leave these, in the transaction that ends a key or a candidate.
+        """
+        ...
+
     def tombstone(self, device_id: str) -> Tombstone | None:
         """What is kept of a removed device."""
         ...
@@ -82,6 +89,10 @@ class Writing(Reading, Protocol):
         Returns:
             whether there was one to revoke.
         """
+        ...
+
+    def forget_ended_sessions(self, numbers: Sequence[int]) -> None:
+        """These have ended at the broker too; what ended again since has another number, and stays."""
         ...
 
     def remove_device(self, tombstone: Tombstone) -> None:

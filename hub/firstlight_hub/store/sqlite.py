@@ -19,7 +19,10 @@ from firstlight_hub.model import ApiKey, BeatRow, Certificate, Device, InstallId
 Found = TypeVar("Found")
 
 # The columns have the fields' names; the number is SQLite's to give.
-FIELDS = Device._fields[1:]
+FIELDS = Device._fields[1:-1]
+# The last field is not a column. A candidate's certificate does not count, nor one that was revoked.
+DEVICE = """SELECT device.*, (SELECT max(not_after_ms) FROM certificate WHERE device_id = device.id
+    AND key_fingerprint = device.key_fingerprint AND revoked_at_ms IS NULL) AS certificate_ends_at_ms FROM device"""
 ADD_DEVICE = f"INSERT INTO device ({', '.join(FIELDS)}) VALUES ({', '.join('?' * len(FIELDS))})"  # noqa: S608
 PUT_DEVICE = f"UPDATE device SET {' = ?, '.join(FIELDS)} = ? WHERE number = ?"  # noqa: S608
 ADD_CERTIFICATE = """INSERT INTO certificate (serial, device_id, key_fingerprint, pem, not_after_ms, revoked_at_ms)
@@ -226,7 +229,7 @@ def _facts_text(facts: Facts) -> str:
 
 def _device_row(device: Device) -> tuple[object, ...]:
     facts = None if device.facts is None else _facts_text(device.facts)
-    return device._replace(tags=json.dumps(device.tags), facts=facts)[1:]  # type: ignore[arg-type]
+    return device._replace(tags=json.dumps(device.tags), facts=facts)[1:-1]  # type: ignore[arg-type]
 
 
 def _device(row: sqlite3.Row) -> Device:
@@ -260,20 +263,20 @@ class View:
 
     def device(self, device_id: str) -> Device | None:
         """As ``Reading.device``."""
-        return self._one(_device, "SELECT * FROM device WHERE id = ?", device_id)
+        return self._one(_device, f"{DEVICE} WHERE id = ?", device_id)
 
     def device_by_key(self, key_hash: bytes) -> Device | None:
         """As ``Reading.device_by_key``."""
-        return self._one(_device, "SELECT * FROM device WHERE key_hash = ?", key_hash)
+        return self._one(_device, f"{DEVICE} WHERE key_hash = ?", key_hash)
 
     def devices(self, workspace: str, after: int, limit: int) -> Sequence[Device]:
         """As ``Reading.devices``."""
-        question = "SELECT * FROM device WHERE workspace = ? AND number > ? ORDER BY number LIMIT ?"
+        question = f"{DEVICE} WHERE workspace = ? AND number > ? ORDER BY number LIMIT ?"
         return [_device(row) for row in self._connection.execute(question, (workspace, after, limit))]
 
     def every_device(self, after: int, limit: int) -> Sequence[Device]:
         """As ``Reading.every_device``."""
-        question = "SELECT * FROM device WHERE number > ? ORDER BY number LIMIT ?"
+        question = f"{DEVICE} WHERE number > ? ORDER BY number LIMIT ?"
         return [_device(row) for row in self._connection.execute(question, (after, limit))]
 
     def certificates(self, device_id: str) -> Sequence[Certificate]:
@@ -286,6 +289,12 @@ class View:
         question = """SELECT serial, revoked_at_ms FROM certificate
             WHERE revoked_at_ms IS NOT NULL AND not_after_ms > ? ORDER BY not_after_ms, serial"""
         return [tuple(row) for row in self._connection.execute(question, (now_ms,))]
+
+    def ended_sessions(self) -> Sequence[tuple[int, str]]:
+        """As ``Reading.ended_sessions``."""
+        return [
+            tuple(row) for row in self._connection.execute("SELECT number, device_id FROM ended_session ORDER BY 1")
+        ]
 
     def tombstone(self, device_id: str) -> Tombstone | None:
         """As ``Reading.tombstone``."""
@@ -330,6 +339,11 @@ class Transaction(View):
         self._connection.execute(expired, (device_id, at_ms))
         kept = (*keep, "", "")[:2]
         return self._connection.execute(REVOKE_CERTIFICATES, (at_ms, device_id, *kept)).rowcount > 0
+
+    def forget_ended_sessions(self, numbers: Sequence[int]) -> None:
+        """As ``Writing.forget_ended_sessions``."""
+        forgotten = [(number,) for number in numbers]
+        self._connection.executemany("DELETE FROM ended_session WHERE number = ?", forgotten)
 
     def remove_device(self, tombstone: Tombstone) -> None:
         """As ``Writing.remove_device``."""

@@ -15,7 +15,7 @@ from firstlight.errors import UnreachableError
 from firstlight.transports.http_calls import HttpCalls
 from firstlight.transports.http_session import HttpSession
 from firstlight.transports.proxy import Proxy
-from tests.contract.http_transports.certificates import Identity, authority
+from tests.contract.http_transports.certificates import Identity
 from tests.contract.http_transports.servers import Script, Server
 
 # None of these may show in an error: they stand in the path, a header and the body of each request.
@@ -122,21 +122,3 @@ def serve() -> Iterator[Serve]:
     yield start
     for server in started:
         server.stop()
-
-
-@pytest.fixture(scope="session")
-def ca() -> Identity:
-    """The hub's own CA."""
-    return authority("the hub's CA")
-
-
-@pytest.fixture(scope="session")
-def other_ca() -> Identity:
-    """Somebody else's CA."""
-    return authority("Big Interceptor Inc.")
-
-
-@pytest.fixture(scope="session")
-def hub(ca: Identity) -> Identity:
-    """A server that the hub's CA vouches for."""
-    return ca.issue("127.0.0.1", "localhost")

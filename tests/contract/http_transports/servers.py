@@ -63,12 +63,13 @@ class Server:
     Args:
         script: called with each connection; whatever it raises because the client went away is as good as its end.
         context: for TLS from the first byte.
+        port: of loopback, 0 = any that is free.
     """
 
-    def __init__(self, script: Script, context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, script: Script, context: ssl.SSLContext | None = None, port: int = 0) -> None:
         self._script = script
         self._context = context
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=64)
         self.port: int = self._listener.getsockname()[1]
         self.requests: list[bytes] = []
         self.heard: list[bytes] = []

@@ -69,6 +69,19 @@ def test_refused_port_is_named(clients: Clients) -> None:
     assert f"127.0.0.1:{port}" in error.message
 
 
+@pytest.mark.parametrize(("max_idle_s", "connections"), [(60.0, 1), (0.0, 2)])
+def test_a_connection_that_was_idle_for_long_is_not_relied_on(
+    serve: Serve, max_idle_s: float, connections: int
+) -> None:
+    """NAT may have forgotten it, and a call would wait out its time: a new one is opened instead, at once."""
+    server = serve(OK)
+    session = HttpSession(Trust(), max_idle_s=max_idle_s)
+    with closing(session):
+        for _ in range(2):
+            assert session.exchange(call(server.url()), DEADLINE_S).status == 200
+        assert session.connections == connections
+
+
 def test_name_without_an_address_is_named(clients: Clients) -> None:
     """A name that does not exist is told from a server that does not answer."""
     error = clients.fail("https://hub.invalid")

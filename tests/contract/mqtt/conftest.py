@@ -13,7 +13,7 @@ from firstlight.core.model import Secret, Trust, parse_broker
 from firstlight.errors import UnreachableError
 from firstlight.transports.mqtt_session import MqttSession
 from firstlight.transports.proxy import Proxy
-from tests.contract.http_transports.certificates import Identity, authority
+from tests.contract.http_transports.certificates import Identity
 from tests.contract.http_transports.servers import PATIENCE_S, Server
 from tests.contract.mqtt.broker import Heard, TalkScript, good, playing
 
@@ -145,21 +145,3 @@ def way(request: pytest.FixtureRequest) -> Way:
     """Each way in turn."""
     found: Way = request.param
     return found
-
-
-@pytest.fixture(scope="session")
-def ca() -> Identity:
-    """The hub's own CA."""
-    return authority("the hub's CA")
-
-
-@pytest.fixture(scope="session")
-def other_ca() -> Identity:
-    """Somebody else's CA."""
-    return authority("Big Interceptor Inc.")
-
-
-@pytest.fixture(scope="session")
-def hub(ca: Identity) -> Identity:
-    """A broker that the hub's CA vouches for."""
-    return ca.issue("127.0.0.1", "localhost")

@@ -200,19 +200,6 @@ def test_beat_that_a_dying_link_swallows_is_sent_again(site: MakeSite) -> None:
     assert [place.heard.message()[1] for _ in range(3)] == [BEAT.payload, b"again", b"again"]
 
 
-def test_ping_only_when_the_keep_alive_needs_it(site: MakeSite) -> None:
-    """With time for keep-alive over a ping goes along with the next beat, and none before."""
-    place = site(good)
-    session = place.session(login=lambda: place.login()._replace(keep_alive_s=1))
-    session.exchange(BEAT, 5)
-    session.exchange(BEAT, 5)
-    assert place.heard.pings.empty()
-    select.select([], [], [], 1.05)  # the keep-alive itself: a second is MQTT's least
-    session.exchange(BEAT, 5)
-    assert place.heard.pings.get(timeout=PATIENCE_S) is None
-    assert session.connections == 1
-
-
 def test_certificate_alone_needs_no_user_name(site: MakeSite) -> None:
     """A login without a user name and a subscription sends neither, nor a password, nor a will."""
     place = site(good)

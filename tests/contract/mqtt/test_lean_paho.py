@@ -17,12 +17,21 @@ real = [logging.getLogger("x").name, urllib.parse.quote("a b"), hasattr(urllib.r
 real += [platform.system() != "", len(str(uuid.uuid4()))]
 print(json.dumps([absent, is_same, real]))
 """
+HOLDERS = """
+import sys; sys.path.append(sys.argv[1])
+from firstlight.transports import lean_paho
+import json
+made = [module for module in vars(lean_paho.client).values() if type(module) is type(sys) and not module.__spec__]
+print(json.dumps(sorted({
+    name for name, module in sys.modules.items() for one in made if module and one in vars(module).values()
+}) + [len(made)]))
+"""
 REAL = ["x", "a%20b", True, True, 36]
 
 
-def look(first: str = "") -> list[object]:
+def look(first: str = "", script: str = LOOK) -> list[object]:
     """What a fresh process finds after importing paho: which modules are absent, whose logging paho has, what works."""
-    command = [sys.executable, "-I", "-S", "-c", LOOK.format(first=first), sysconfig.get_path("purelib")]
+    command = [sys.executable, "-I", "-S", "-c", script.replace("{first}", first), sysconfig.get_path("purelib")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return list(json.loads(done.stdout))
@@ -40,3 +49,8 @@ def test_rich_process_is_left_as_it_is() -> None:
     absent, is_same, real = look("import logging, platform, urllib.request, uuid")
     assert absent == ["socks", "dns"]
     assert (is_same, real) == (True, REAL)
+
+
+def test_only_paho_holds_stand_ins() -> None:
+    """No module of Python's own was imported for the first time meanwhile and kept a stand-in for good."""
+    assert look(script=HOLDERS) == ["paho.mqtt.client", 4]

@@ -41,7 +41,8 @@ def test_brokers_that_are_not_believed(
     ]
     for identity, trust, code in cases:
         place = site(good, way, identity)
-        assert fail(place.session(trust)).code == code
+        error = fail(place.session(trust))
+        assert error.code == code and f"he broker 127.0.0.1:{place.server.port}" in error.message
         assert_heard_nothing(place)
 
 
@@ -134,6 +135,7 @@ def test_proxy_carries_the_session(site: MakeSite, ca: Identity, hub: Identity, 
     [
         (proxying(AUTH_HEADER), None, "proxy_auth_required"),
         (proxying(AUTH_HEADER), "box:sEcretOfProxy2", "proxy_auth_required"),
+        (answering(reply(b"no", "401 Unauthorized")), AUTH, "proxy_auth_required"),  # as tinyproxy has it
         (answering(reply(b"no", "403 Forbidden")), None, "proxy_failed"),
         (answering(reply(b"no", "502 Bad Gateway")), None, "proxy_failed"),
         (lambda peer: peer.request(), None, "proxy_failed"),
@@ -154,11 +156,22 @@ def test_proxy_that_does_not_let_through(
 
 
 def test_port_where_nobody_listens(site: MakeSite) -> None:
-    """A refused connection has the name that it has over HTTP."""
+    """A refused connection has the name that it has over HTTP, and the sentence says that it is the broker's."""
     place = site()
     session = place.session()
     place.server.stop()
-    assert fail(session).code == "connect_refused"
+    error = fail(session)
+    assert error.code == "connect_refused"
+    assert error.message == f"The broker 127.0.0.1:{place.server.port} refused the connection."
+    assert "its MQTT broker" in error.hint
+
+
+def test_name_that_nobody_knows(site: MakeSite) -> None:
+    """It is the broker's name that cannot be resolved; the hub's may be another one."""
+    place = site(identity=None)
+    place.is_secure = True
+    error = fail(place.session(host="nobody.invalid"))
+    assert error.code == "dns_failed" and error.message.startswith("The broker's name nobody.invalid cannot be")
 
 
 def test_port_that_speaks_no_tls(site: MakeSite, ca: Identity) -> None:

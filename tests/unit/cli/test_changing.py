@@ -117,6 +117,7 @@ def test_a_refused_candidate_is_dropped_and_the_present_goes_on(tmp_path: Path, 
     assert box.registration.key_fingerprint == box.first_key
     assert box.notes.rotation.code == code
     assert box.notes.rotation_later.failures == 1
+    assert "min, where it is still wanted." in box.log[-1], "the platform wants it, also without a person who does"
     assert box.beats()
 
 
@@ -222,7 +223,7 @@ def test_a_wish_that_fails_is_answered_too(tmp_path: Path) -> None:
     notes = box.start()
 
     assert (notes.rotation.wish, notes.rotation.code) == ("w" * 32, "connect_refused")
-    assert not box.store.has(WISH)
+    assert not box.store.has(WISH) and not any("Tried again" in line for line in box.log)
     box.clock.now_s += 100_000
     calls = len(box.calls)
     box.start()

@@ -101,3 +101,113 @@ def test_clones_are_named_in_the_list(desk: Callable[[bytes], Desk], capsys: pyt
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if line.startswith("warning")] == [lines[-1]]
     assert "two boxes beat as cam-1" in lines[-1] and "cam-2" not in lines[-1]
+
+
+LONG_ID = "camera-of-the-north-gate-" + "0123456789" * 3
+RECORDS: list[dict[str, object]] = [
+    {"id": LONG_ID, "name": "n" * 60, "status": "online", "hostname": "h" * 41, "clone": True, "transport": "mqtt"},
+    {
+        "id": "cam-2",
+        "name": "n" * 40,
+        "status": "offline",
+        "revoked": True,
+        "transport": "http",
+        "credential": "secret",
+    },
+    {"id": "cam-3", "status": "unknown", "credential": "certificate", "certificate_ends_at": "2020-01-02T03:04:05Z"},
+    {"id": "cam-4", "status": "online", "credential": "certificate", "certificate_ends_at": "2999-01-02T03:04:05Z"},
+]
+
+
+def test_an_id_is_never_cut(desk: Callable[[bytes], Desk], capsys: pytest.CaptureFixture[str]) -> None:
+    """An id is there to be copied, in the table and in a warning; long names and hosts end in an ellipsis."""
+    assert desk(reply(json.dumps({"data": RECORDS}).encode()))("list") == 0
+    lines = capsys.readouterr().out.splitlines()
+
+    assert len(LONG_ID) > 40 and lines[1].startswith(f"{LONG_ID}  {'n' * 39}…  ") and lines[1].endswith(f"{'h' * 39}…")
+    assert f"  {'n' * 40}  " in lines[2]
+    assert f"two boxes beat as {LONG_ID}. " in lines[-1]
+
+
+def test_the_list_tells_how_devices_beat_and_how_many_they_are(
+    desk: Callable[[bytes], Desk], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Transport and credential have a column where a platform tells them; a revoked device is marked; totals below."""
+    assert desk(reply(json.dumps({"data": RECORDS[1:]}).encode()))("list") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == [
+        "ID",
+        "NAME",
+        "STATUS",
+        "LAST",
+        "HEARTBEAT",
+        "TRANSPORT",
+        "CREDENTIAL",
+        "CERTIFICATE",
+        "ENDS",
+        "HOST",
+    ]
+    assert "  offline, revoked  " in lines[1] and "  http " in lines[1] and lines[1].split()[-2:] == ["-", "-"]
+    assert lines[-1] == "3 devices: 1 online, 1 offline, 1 unknown; 1 revoked"
+
+    plain = {"id": "cam-1", "name": "Cam", "status": "online", "last_heartbeat": None, "hostname": "box"}
+    assert desk(reply(json.dumps({"data": [plain]}).encode()))("list") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "ID     NAME  STATUS  LAST HEARTBEAT  HOST",
+        "cam-1  Cam   online  -               box",
+        "",
+        "1 device: 1 online",
+    ]
+
+    assert desk(reply(b'{"data": []}'))("list") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "0 devices"
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        (("--status", "online"), [LONG_ID, "cam-4"]),
+        (("--status", "revoked"), ["cam-2"]),
+        (("--transport", "mqtt"), [LONG_ID]),
+        (("--expires-within", "30"), ["cam-3"]),
+        (("--expires-within", "1000000"), ["cam-3", "cam-4"]),
+        (("--status", "online", "--transport", "http"), []),
+    ],
+)
+def test_the_list_is_narrowed(
+    desk: Callable[[bytes], Desk], capsys: pytest.CaptureFixture[str], words: tuple[str, ...], left: list[str]
+) -> None:
+    """By status, transport and the end of the certificate, in the table as in the JSON; the totals say of how many."""
+    at = desk(reply(json.dumps({"data": RECORDS}).encode()))
+    assert at("list", "--json", *words) == 0
+    assert [record["id"] for record in json.loads(capsys.readouterr().out)["data"]] == left
+    assert at("list", *words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1 : 1 + len(left)]] == left
+    assert any(line.startswith(f"{len(left)} of 4 devices") for line in lines)
+
+
+def test_another_install_id_is_made(desk: Callable[[bytes], Desk], capsys: pytest.CaptureFixture[str]) -> None:
+    """Printed as create prints it: the command, or the bare installId; with --json the platform's own answer."""
+    answer = {"deviceId": "cam-1", "installId": "abcdefgh01234567", "installIdExpiresAt": "2027-01-01T00:00:00Z"}
+    at = desk(reply(json.dumps(answer).encode(), "201 Created"))
+    assert at("invite", "cam-1") == 0
+    assert at.asked == "POST /demo/devices/v2/cam-1/install-ids HTTP/1.1"
+    shown = capsys.readouterr().out
+    assert "valid until 2027-01-01T00:00:00Z" in shown and "installId   abcdefgh01234567" in shown
+    assert at("invite", "cam-1", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == answer
+
+    command = "curl -fsSk --pinnedpubkey sha256//x https://hub.example/install.sh | sh -s -- abcdefgh01234567"
+    assert desk(reply(json.dumps({**answer, "installCommand": command}).encode(), "201 Created"))("invite", "c") == 0
+    assert command in capsys.readouterr().out
+
+
+def test_a_revocation_says_how_the_device_comes_back(
+    desk: Callable[[bytes], Desk], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last line is the command that lets it in again; removing has no such line."""
+    assert desk(reply(b"", "204 No Content"))("revoke", "cam-1") == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("To let it in again: ")
+    assert desk(reply(b"", "204 No Content"))("remove", "cam-1") == 0
+    assert "again" not in capsys.readouterr().out

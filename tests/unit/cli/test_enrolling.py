@@ -11,7 +11,7 @@ from firstlight.cli.enrolling import ATTEMPT, ENROLLED, Enrolled, Parts
 from firstlight.core.exchange import HttpCall, HttpReply, MqttCall, MqttReply
 from firstlight.core.interfaces import Session
 from firstlight.core.model import Facts, Invitation, Secret, Trust, parse_endpoint
-from firstlight.errors import RefusedError, UnreachableError, UsageError
+from firstlight.errors import RefusedError, UnreachableError
 from firstlight.platforms.hub import device
 from tests.fakes import FakeClock, FakeKey, FakeStore, ScriptedCaller
 
@@ -102,27 +102,6 @@ def test_writes_before_it_speaks() -> None:
     assert bench.told[-1] == "first heartbeat accepted: this device is online"
     assert "i" * 20 not in json.dumps(bench.store.files)
     assert bench.seen == [1_763_724_000.0]
-
-
-def test_again_with_the_same_id_does_nothing() -> None:
-    """The same command pasted twice changes nothing and calls nobody."""
-    bench = Bench()
-    bench.enroll()
-    calls, log = len(bench.paths), len(bench.store.log)
-
-    assert bench.enroll().was_there
-    assert (calls, log) == (len(bench.paths), len(bench.store.log))
-
-
-def test_again_with_another_id_is_refused() -> None:
-    """A box that is enrolled does not take a second installId by accident."""
-    bench = Bench()
-    bench.enroll()
-
-    with pytest.raises(UsageError) as caught:
-        bench.enroll(INVITATION._replace(proof=Secret("j" * 20)))
-
-    assert caught.value.code == "already_enrolled"
 
 
 def test_goes_on_with_the_attempt_of_a_crash() -> None:
@@ -318,6 +297,14 @@ def test_a_broker_that_is_behind_is_asked_again() -> None:
 
     assert not bench.enroll().not_beating
     assert len(broker.calls) == 3 and bench.clock.waits == [1.0, 2.0] and bench.appeal.calls == []
+
+
+def test_a_broker_that_the_hub_has_not_reached_yet_is_asked_again() -> None:
+    """MQTT 5's "no matching subscribers" while both start: a few tries, then it is told."""
+    for answers in (1, 5):
+        bench, _ = over_mqtt(*[MqttReply(0x10)] * answers, TAKEN)
+        enrolled = bench.enroll()
+        assert ("not connected" in enrolled.not_beating) == (answers == 5)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from firstlight.cli import liveness
-from firstlight.cli.status import in_words
+from firstlight.cli.status_words import in_words
 from firstlight.system.clock import SystemClock
 
 ME = os.getpid()
@@ -80,13 +80,13 @@ def test_a_stopped_agent_has_no_pid_and_no_next_beat() -> None:
 )
 def test_skew_in_words(skew_s: float | None, words: str | None) -> None:
     """A clock that is right enough is not mentioned; the sign is a word."""
-    assert in_words({"state": "online", "skewS": skew_s}, NOW_S).get("clock") == words
+    assert in_words({"state": "online", "skewS": skew_s}, NOW_S, 0.0).get("clock") == words
 
 
 @pytest.mark.parametrize(("due_s", "words"), [(42.0, "in 42 s"), (-1.0, "now")])
 def test_next_beat_in_words(due_s: float, words: str) -> None:
     """How long until the next beat."""
-    assert in_words({"state": "online", "nextBeatMonoS": NOW_S + due_s}, NOW_S)["nextBeat"] == words
+    assert in_words({"state": "online", "nextBeatMonoS": NOW_S + due_s}, NOW_S, 0.0)["nextBeat"] == words
 
 
 @pytest.mark.parametrize(
@@ -99,13 +99,13 @@ def test_next_beat_in_words(due_s: float, words: str) -> None:
 )
 def test_the_pairing_in_words(found: dict[str, object], words: str) -> None:
     """Transport and credential as a technician says them."""
-    assert in_words({"state": "online", **found}, NOW_S)["pairing"] == words
+    assert in_words({"state": "online", **found}, NOW_S, 0.0)["pairing"] == words
 
 
 def test_warnings_in_words() -> None:
-    """A copied identity and a broker that refuses are told with what to do; without them nothing is."""
-    warned = in_words({"state": "online", "clone": True, "brokerRefuses": "mqtt_bad_login"}, NOW_S)
-    assert "one identity" in warned["cloneWarning"] and "[mqtt_bad_login]" in warned["brokerWarning"]
+    """A copied identity and a broker that refuses are told with their codes; without them nothing is."""
+    warned = in_words({"state": "online", "clone": True, "brokerRefuses": "mqtt_bad_login"}, NOW_S, 0.0)
+    assert "[clone_suspected]" in warned["cloneWarning"] and "[mqtt_bad_login]" in warned["brokerWarning"]
 
-    calm = in_words({"state": "online", "clone": None, "brokerRefuses": None}, NOW_S)
+    calm = in_words({"state": "online", "clone": None, "brokerRefuses": None}, NOW_S, 0.0)
     assert not {"cloneWarning", "brokerWarning"} & set(calm)

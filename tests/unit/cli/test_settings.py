@@ -82,7 +82,7 @@ def test_systemd_credential_is_found(tmp_path: Path) -> None:
 )
 def test_proxy_choice(explicit: str, env: dict[str, str], endpoint: str, expected: str) -> None:
     """The setting wins over the environment, no_proxy is honoured, and loopback is always direct."""
-    chosen = settings.proxy_address(settings.Settings(proxy=explicit), parse_endpoint(endpoint), env)
+    chosen = settings.proxy_address(settings.Settings(proxy=explicit), parse_endpoint(endpoint).host, env)
 
     assert expected == chosen
 

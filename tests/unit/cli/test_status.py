@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from firstlight.cli import status
+from firstlight.cli import status, status_words
 from firstlight.cli.settings import Settings
 from firstlight.core.model import Credential, Registration, Secret, Trust, parse_broker, parse_endpoint
 from firstlight.system.store import StateDirectory
@@ -58,8 +58,9 @@ def test_a_device_over_mqtt_with_a_certificate(tmp_path: Path, capsys: pytest.Ca
     assert status.verb(["--state-dir", str(tmp_path / "state"), "--runtime-dir", str(tmp_path)], None) == 3
     shown = capsys.readouterr().out
     assert "transport          MQTT with a certificate" in shown
-    for line in ("broker", "certificate until", "renewal due"):
-        assert f"\n{line:<18} " in shown
+    assert "\nbroker             wss://hub.example:8084/mqtt\n" in shown
+    assert "\ncertificate        valid until 2040-01-02 03:04 UTC (in " in shown
+    assert "; renewal due 2033-05-18 03:33 UTC (in " in shown
 
 
 def test_a_certificate_that_cannot_be_read_hides_nothing(tmp_path: Path) -> None:
@@ -94,3 +95,67 @@ def test_damaged_notes_hide_nothing(tmp_path: Path) -> None:
     (tmp_path / "state" / "change.json").write_text("{")
 
     assert status.read(Settings(state_dir=str(tmp_path / "state")))["deviceId"] == "dev-1"
+
+
+def test_what_is_wrong_comes_first_with_its_next_step(capsys: pytest.CaptureFixture[str]) -> None:
+    """A parked device: why, with its code, what to do, and that it asks again by itself; then who it is."""
+    found: dict[str, object] = {
+        "state": "parked",
+        "deviceId": "dev-1",
+        "reason": "credential_revoked",
+        "message": "The operator ended it.",
+        "hint": "Ask the operator.",
+        "nextBeatMonoS": 1_000.0,
+    }
+    status_words.show(found, now_s=100.0, wall_s=0.0)
+
+    assert capsys.readouterr().out.splitlines() == [
+        "state              parked",
+        "why                The operator ended it. [credential_revoked]",
+        "next step          Ask the operator.",
+        "device             dev-1",
+        "next beat          in 15 min, by itself",
+    ]
+
+
+def test_dates_are_told_by_the_hubs_clock() -> None:
+    """A box whose clock is ten days behind does not call an ended certificate good."""
+    ten_days_s = 864_000.0
+    found: dict[str, object] = {
+        "state": "online",
+        "skewS": ten_days_s,
+        "certificateEndsAt": "1970-01-10T00:00:00Z",
+        "lastAcceptedAt": "1970-01-10T23:59:56Z",
+    }
+    words = status_words.in_words(found, 0.0, 0.0)
+
+    assert words["certificate"] == "ended 1970-01-10 00:00 UTC (24 h ago)"
+    assert words["accepted"] == "1970-01-10 23:59 UTC (4 s ago)"
+
+
+@pytest.mark.parametrize("moment", [None, "", "junk", 5, "2040-13-01T00:00:00Z"])
+def test_a_date_that_cannot_be_read_costs_its_line_only(moment: object) -> None:
+    """What another version wrote, or nobody, hides nothing else."""
+    words = status_words.in_words({"state": "online", "certificateEndsAt": moment, "transport": "http"}, 0.0, 0.0)
+
+    assert (words["certificate"], words["pairing"]) == ("", "HTTP with a secret")
+
+
+def test_a_broker_in_the_way_is_said_as_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    """Out of reach and refusing are two things; the device is online all the same."""
+    status_words.show({"state": "online", "brokerOutOfReach": "connect_refused"}, 0.0, 0.0)
+    away = capsys.readouterr().out
+    status_words.show({"state": "online", "brokerRefuses": "mqtt_not_authorized"}, 0.0, 0.0)
+    refusing = capsys.readouterr().out
+
+    assert "warning            The broker is out of reach; its beats go over HTTP. [connect_refused] Check that" in away
+    assert "The broker refuses this device; its beats go over HTTP. [mqtt_not_authorized]" in refusing
+
+
+def test_a_clone_is_said_once_with_its_next_step(capsys: pytest.CaptureFixture[str]) -> None:
+    """The warning names it, the next step is what ends it, and neither says what the other does."""
+    hint = "Run 'firstlight reset' on the copy and enroll it with an installId of its own."
+    status_words.show({"state": "online", "clone": True, "hint": hint}, 0.0, 0.0)
+    said = capsys.readouterr().out
+
+    assert "[clone_suspected]" in said and said.count("on the copy") == 1 and "\nnext step          Run '" in said

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from firstlight.core import change
+from firstlight.core import change, change_notes
 from firstlight.core.change import MOVE, ROTATION, Later, Notes, Result, Situation
 
 BOOT, OTHER_BOOT = "a" * 32, "b" * 32
@@ -128,7 +128,7 @@ def test_a_success_clears_what_led_to_it() -> None:
     """After a rotation nothing of it is due: not the platform's word, not the trouble, not the wait."""
     notes = Notes(rotate=True, attempt_id="1", next_key="k", trouble="certificate_refused", rotation_later=WAITING)
 
-    after = change.rotated(notes, Result("", "Done.", "wish"))
+    after = change.rotated(notes, Result("", "Done.", "wish"), BOOT, 1000.0)
 
     assert change.due(now(after, trouble=after.trouble)) == ()
     assert (after.attempt_id, after.next_key, after.rotation) == ("", "", Result("", "Done.", "wish"))
@@ -169,11 +169,80 @@ def test_a_bad_signature_does_not_keep_a_good_one_out() -> None:
 def test_notes_come_back_from_json_and_junk_counts_as_nothing() -> None:
     """Every field survives; a field of another kind is as if it were not there."""
     notes = Notes(
-        True, "h", "m", 12.5, ("s",), "1" * 32, "sha256:ab", "key_invalid", 3, Later(2, BOOT, 7.5, ("cut_off",)),
-        Later(1, OTHER_BOOT, 8.0), Result("c", "m", "w", 9.0), Result("", "n"),
+        True, "h", "m", 12.5, ("s",), "1" * 32, "sha256:" + "ab" * 32, "key_invalid", 3,
+        Later(2, BOOT, 7.5, ("cut_off",)), Later(1, OTHER_BOOT, 8.0), Result("c", "m", "w", 9.0), Result("", "n"),
+        Later(3, BOOT, 6.5), Later(1, BOOT, 5.5),
     )  # fmt: skip
-    assert change.decode(json.loads(json.dumps(change.encode(notes)))) == notes
+    assert change_notes.decode(json.loads(json.dumps(change_notes.encode(notes)))) == notes
 
-    junk: dict[str, object] = {name: {"x": [None]} for name in change.encode(notes)}
-    assert change.decode(junk) == Notes()
-    assert change.decode({"settled": "text", "begun": 1e300, "rotationLater": []}) == Notes()
+    junk: dict[str, object] = {name: {"x": [None]} for name in change_notes.encode(notes)}
+    assert change_notes.decode(junk) == Notes()
+    assert change_notes.decode({"settled": "text", "begun": 1e300, "rotationLater": []}) == Notes()
+
+
+IMPOSSIBLE: dict[str, list[object]] = {
+    "attemptId": ["x" * 32, "1" * 31, "1" * 33, "é" * 32, 7],
+    "nextKey": ["sha256:../../etc", "sha256:" + "AB" * 32, "ab" * 32, "sha256:", None],
+    "begun": [-5, -1e11, "6", 1e300, float("nan"), float("inf"), True],
+    "heard": ["a\nb", "\ud800", "x" * 70_000],
+    "move": ["a\x00b", "\udfff.x", "x" * 70_000, ["m"]],
+    "settled": [["x" * 1000], ["\ud800"], {"0": "x"}, [[]]],
+    "trouble": ["\x1b[31m", "x" * 200],
+    "rotationLater": [{"failures": -3, "atS": 1e11}, {"failures": 1e300, "atS": "soon"}, {"troubles": "x"}],
+    "lastRotation": [{"message": "x" * 5000, "wish": "\ud800", "code": [], "atS": {}}],
+}
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_what_cannot_be_counts_as_not_there(name: str) -> None:
+    """A text that is too long or cannot be sent, a count below nothing, a key that is none: as if missing."""
+    for value in IMPOSSIBLE[name]:
+        notes = change_notes.decode({name: value})
+        assert change_notes.decode(json.loads(json.dumps(change_notes.encode(notes)))) == notes
+        for text in (notes.heard, notes.move, *notes.settled):
+            change.hash_of(text)
+        assert notes._replace(begun=0, rotation_later=Later()) == Notes() and 0 <= notes.begun <= change.MAX_BEGUN
+        assert notes.rotation_later.has_come("", 0.0)
+
+
+def test_a_wait_longer_than_any_is_damage() -> None:
+    """A wait that no failure could have led to ends at once; the longest that there is does not."""
+    longest_s = change.CEILING_S * change.LONGEST
+    assert not Later(9, BOOT, longest_s).has_come(BOOT, 0.0)
+    assert Later(9, BOOT, longest_s + 1).has_come(BOOT, 0.0)
+    assert Later(9, BOOT, -5.0).has_come(BOOT, 0.0)
+
+
+def test_rotations_that_nobody_here_wished_for_keep_their_distance() -> None:
+    """The platform's word, its clock and a refused certificate wait five minutes, then ten; a person does not."""
+    notes, at_s, waits = Notes(), 1000.0, []
+    for _ in range(12):
+        notes = change.rotated(notes, Result(), BOOT, at_s)
+        rest = notes.rotation_rest
+        waits.append(rest.at_s - at_s)
+        for asked in (
+            now(notes._replace(rotate=True), now_s=rest.at_s - 1),
+            now(notes, renew_at_s=1.0, platform_s=2.0, now_s=rest.at_s - 1),
+            now(notes, trouble="certificate_refused", now_s=rest.at_s - 1),
+        ):
+            assert change.due(asked) == change.due(asked, goes_on=True) == ()
+            assert change.due(asked._replace(now_s=rest.at_s)) == (ROTATION,)
+            assert change.due(asked._replace(boot_id=OTHER_BOOT)) == (ROTATION,)
+            assert change.due(asked._replace(has_wish=True)) == (ROTATION,)
+        assert change.due(now(notes, candidate=True, now_s=at_s)) == (ROTATION,), "what is begun is gone on with"
+        at_s = rest.at_s
+    assert waits[:3] == [300.0, 600.0, 1200.0] and waits[-1] == change.CEILING_S
+
+    assert change.rotated(notes, Result(wish="w"), BOOT, at_s).rotation_rest == notes.rotation_rest, "no reason to rest"
+    late = change.rotated(notes, Result(), BOOT, notes.rotation_rest.at_s + change.CEILING_S).rotation_rest
+    assert late.failures == 1
+
+
+def test_after_a_statement_that_was_not_followed_none_is_judged_for_five_minutes() -> None:
+    """What was heard meanwhile waits, in this boot; a held move does not."""
+    notes = change.deaf(Notes(heard="h"), BOOT, 1000.0)
+
+    assert change.due(now(notes, now_s=1299.0)) == ()
+    assert change.due(now(notes, now_s=1300.0)) == (MOVE,)
+    assert change.due(now(notes, boot_id=OTHER_BOOT)) == (MOVE,)
+    assert change.due(now(notes._replace(move="m"), now_s=1001.0)) == (MOVE,)

@@ -105,6 +105,30 @@ def test_a_connection_that_breaks_between_beats_costs_none() -> None:
     assert cut_off[0]["reason"] == "mqtt_disconnected" and cut_off[0]["failures"] == 1
 
 
+@pytest.mark.parametrize(("words", "wake_ups"), [(0, 20), (100, 20 * 9)])
+def test_a_long_interval_is_slept_in_pieces_for_the_pings(words: int, wake_ups: int) -> None:
+    """An hour with a look every three minutes, and the beat on time; answers to pings never use up the listening."""
+    world = world_of([answered(interval_s=3600), answered(interval_s=3600)])
+    world.link.rests_s = 180.0
+    world.link.words = [(0.05, ())] * words
+    world.run()
+
+    assert world.link.connections == 1 and world.times[1] - world.times[0] == pytest.approx(3600, rel=0.02)
+    assert len(world.clock.waits) - 1 <= wake_ups and max(world.clock.waits) == 180.0
+    assert world.link.words == [], "each was heard"
+
+
+def test_a_ping_unanswered_between_two_beats_is_a_broken_connection() -> None:
+    """It is opened anew within a minute, not when the hour is over."""
+    world = world_of([answered(interval_s=3600), answered(interval_s=3600)])
+    world.link.rests_s = 180.0
+    world.link.words = [(20.0, UnreachableError("mqtt_silent", "It did not answer a ping."))]
+    world.run()
+
+    assert world.clock.waits[:2] == [20.0, pytest.approx(61.5)] and world.link.connections == 2
+    assert world.spool.kept == []
+
+
 def test_a_broker_that_drops_every_link_is_not_run_over() -> None:
     """Links that last a second each: as many beats as the interval asks for, not more."""
     world = world_of([answered() for _ in range(10)])
@@ -244,11 +268,13 @@ def test_other_failures_are_not_asked_after() -> None:
 
 
 def test_a_beat_that_nobody_takes_is_kept() -> None:
-    """PUBACK 0x10: the broker has no subscriber, so the beat is kept and goes again."""
+    """PUBACK 0x10: the broker has no subscriber, so the beat is kept and goes again; the next step is about the hub."""
     world = world_of([taken(0x10), answered()])
     world.run()
 
     assert [one.reason for one in world.link.beats[1].missed] == ["mqtt_unavailable"]
+    hint = "Check that the hub runs, and its log. The agent tries again by itself."
+    assert world.statuses[1]["hint"] == hint and any(hint in line for line in world.logged)
 
 
 def test_what_the_platform_asks_for_is_noted() -> None:
@@ -276,6 +302,17 @@ def test_a_clone_is_shown_until_the_hub_says_no_more() -> None:
     assert world.statuses[1]["clone"] and not world.statuses[-2]["clone"]
 
 
+def test_while_a_clone_is_noticed_the_next_step_is_about_it() -> None:
+    """Not about the broker that throws the one out for the other; without a clone it is."""
+    thrown_out = UnreachableError("mqtt_taken_over", "Another connection.")
+    for is_cloned in (True, False):
+        world = world_of([answered(clone=is_cloned), thrown_out, answered()])
+        world.run()
+        hints = [str(status["hint"]) for status in world.statuses]
+        assert ("on the copy" in hints[1], "on the copy" in hints[2]) == (is_cloned, is_cloned)
+        assert world.statuses[2]["reason"] == "mqtt_taken_over" and hints[2] and not hints[-1]
+
+
 def test_a_change_that_is_due_ends_the_process() -> None:
     """At the start of a wait: the beat was accepted, the connection is closed properly, the manager hears no end."""
     world = world_of([answered(rotate=True), taken()])
@@ -295,14 +332,28 @@ def test_without_a_way_back_nothing_gives_way() -> None:
 
 
 def test_a_hangup_ends_the_wait_for_a_change() -> None:
-    """SIGHUP during a wait: the change is made at once; the failure that led there is told to the keeper of changes."""
+    """SIGHUP in a wait: what is due is made at once; the failure that led there is told to the keeper of changes."""
     world = world_of([DOWN, answered(), taken()])
     world.gives_way = True
     world.clock.hangs_up_after = 2
-    world.stop.wants_change = True
+    world.stop.is_hangup = True
+    world.changes.due_after = 3
     assert world.run() == EXIT_AGAIN
 
-    assert len(world.link.calls) == 2 and world.changes.asked == ["connect_refused", ""]
+    assert len(world.link.calls) == 2 and world.changes.asked == ["connect_refused", "", ""]
+
+
+def test_a_hangup_while_nothing_is_due_is_nothing() -> None:
+    """SIGHUP without a reason ends neither the wait nor the process, with and without a way back."""
+    for gives_way, asked in ((True, ["", "", ""]), (False, [])):
+        world = world_of([answered(), taken(), taken()])
+        world.gives_way = gives_way
+        world.clock.hangs_up_after = 1
+        world.stop.is_hangup = True
+        world.changes.due_after = 99
+        world.stop.hangups = 1
+        assert world.run() == 0
+        assert len(world.link.calls) == 3 and world.changes.asked[:3] == asked
 
 
 def test_a_no_about_an_older_registration_starts_anew() -> None:

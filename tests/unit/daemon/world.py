@@ -81,6 +81,7 @@ class Link:
         self.is_open = False
         self.closes = 0
         self.number = number
+        self.rests_s = math.inf
         self.words: list[tuple[float, tuple[bytes, ...] | UnreachableError]] = []
         self.here: list[tuple[bytes, ...] | UnreachableError] = []
         self.now_s: Callable[[], float] = lambda: 0.0
@@ -117,6 +118,10 @@ class Link:
                 raise one
             messages += one
         return messages
+
+    def rest_s(self) -> float:
+        """As the test says."""
+        return self.rests_s if self.is_open else math.inf
 
     @property
     def beats(self) -> list[Beat]:
@@ -168,7 +173,6 @@ class World:
         self.registration = registration
         self.link = Link(answers, 7 if registration.transport == "mqtt" else -1)
         self.appeals = Link([])
-        self.keep_alive_s = 120.0 if registration.transport == "mqtt" else math.inf
         self.changes = FakeChanges()
         self.gives_way = False
         self.stop = Unbroken()
@@ -192,7 +196,6 @@ class World:
                 registration=self.registration,
                 platform=platform,
                 session=self.link,
-                keep_alive_s=lambda: self.keep_alive_s,
                 open_appeal=lambda: self.appeals,
                 store=self,  # type: ignore[arg-type]
                 spool=self.spool,
@@ -268,7 +271,13 @@ class StoppingClock(FakeClock):
 class Unbroken:
     """A stop context in which no stop comes."""
 
-    wants_change = False
+    is_hangup = False
+    hangups = 99  # so many signals are no stop, where ``is_hangup``
+
+    def takes_hangup(self) -> bool:
+        """Whether it was no stop."""
+        self.hangups -= 1
+        return self.is_hangup and self.hangups >= 0
 
     def __enter__(self) -> None:
         """Nothing."""

@@ -148,3 +148,100 @@ def test_damaged_notes_count_as_none(agent: Agent) -> None:
         Path(agent.store.path, WISH).write_bytes(body)
         assert changes.load(agent.store) == change.Notes()
         assert changes.wish_of(agent.store) == ""
+
+
+def stale(agent: Agent) -> None:
+    """A move that has failed for a month."""
+    result = change.Result("connect_refused", "The move could not be followed: nobody is there.", "", NOW_S)
+    notes = change.Notes(move="m.s", move_later=Later(change.MOVE_FAILURES, "b", 0.0), move_result=result)
+    changes.save(agent.store, notes)
+    agent.start()
+
+
+def test_a_move_that_failed_for_a_month_ends_where_the_old_place_answers(agent: Agent) -> None:
+    """It may have been called off: one sentence, and no more tries; said again, it is news again."""
+    stale(agent)
+    agent.changes.note(Accepted(60, NOW_S))
+    notes = changes.load(agent.store)
+    assert (notes.move, notes.move_later.failures, notes.move_result.code) == ("", 0, "connect_refused")
+    assert "let go" in notes.move_result.message and len(agent.log) == 1
+    assert not agent.changes.is_due("")
+
+    agent.changes.note(Accepted(60, NOW_S, move="m.s"))
+    assert changes.load(agent.store).heard == "m.s" and agent.changes.is_due("")
+
+
+def test_a_move_is_held_as_long_as_only_a_broker_answers(agent: Agent) -> None:
+    """The old hub may be gone for good: then the move is the only way, however often it failed."""
+    stale(agent)
+    agent.changes.note(Accepted(60, is_confirmed=False))
+
+    assert changes.load(agent.store).move == "m.s"
+
+
+def test_a_move_that_failed_for_some_days_only_is_held(agent: Agent) -> None:
+    """A new place may take its time; after a month of daily tries it is enough."""
+    waits = [min(change.CEILING_S, change.FIRST_S * 2.0**number) for number in range(change.MOVE_FAILURES)]
+    assert 29 <= sum(waits) / 86_400 <= 32
+
+    changes.save(agent.store, change.Notes(move="m", move_later=Later(change.MOVE_FAILURES - 1, "b", 0.0)))
+    agent.start()
+    agent.changes.note(Accepted(60, NOW_S))
+    assert changes.load(agent.store).move == "m"
+
+
+def judged(agent: Agent) -> None:
+    """What the richer process makes of a statement that nobody signed."""
+    notes, moment = changes.load(agent.store), agent.clock.moment()
+    notes = change.disbelieved(notes, change.Result("move_untrusted", "No."))._replace(begun=0)
+    changes.save(agent.store, change.deaf(notes, moment.boot_id, moment.monotonic_s))
+    agent.start()
+
+
+def test_a_broker_full_of_statements_makes_the_process_give_way_every_five_minutes(agent: Agent) -> None:
+    """A hundred different ones in a thousand seconds: four changes of processes, and no write between them."""
+    given_way, written = 0, set()
+    for number in range(100):
+        agent.changes.note(Told(60, move=f"{number}.s"))
+        if agent.changes.is_due(""):
+            given_way += 1
+            judged(agent)
+        written.add(Path(agent.store.path, CHANGE).stat().st_mtime_ns)
+        agent.clock.now_s += 10
+
+    assert given_way == 4 and len(written) == 4
+    agent.clock.now_s += 300
+    agent.changes.note(Told(60, move="good.s"))
+    assert agent.changes.is_due("") and changes.load(agent.store).heard == "good.s"
+
+
+def test_a_statement_heard_in_the_pause_is_judged_after_it(agent: Agent) -> None:
+    """Said once only, by a hub that asks rarely: it is kept in memory until its time has come."""
+    agent.changes.note(Told(60, move="bad.s"))
+    assert agent.changes.is_due("")
+    judged(agent)
+    agent.changes.note(Told(60, move="good.s"))
+    agent.changes.note(Told(60, rotate=True, move="good.s"))
+    assert changes.load(agent.store).rotate, "anything else is on disk at once"
+    agent.clock.now_s += 301
+
+    assert agent.changes.is_due("") and changes.load(agent.store).heard == "good.s"
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[1]", b'{"id": 7}', b'{"id": "\\ud800"}', b'{"id": "' + b"x" * 999 + b'"}']
+)
+def test_a_damaged_wish_is_nobodys(agent: Agent, body: bytes) -> None:
+    """It could never be answered: it makes no rotation due, beat after beat."""
+    Path(agent.store.path, WISH).write_bytes(body)
+
+    assert changes.wish_of(agent.store) == "" and not agent.changes.is_due("")
+
+
+def test_a_person_who_asks_is_heard_after_however_many_attempts_without_an_end(agent: Agent) -> None:
+    """The bound on attempts keeps the process from going round alone, not a person from asking."""
+    changes.save(agent.store, change.Notes(begun=change.MAX_BEGUN))
+    agent.start()
+    agent.store.write_json(WISH, {"id": "1" * 32})
+
+    assert not agent.changes.is_due("") and agent.changes.is_due("", is_asked=True)

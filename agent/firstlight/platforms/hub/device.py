@@ -24,7 +24,10 @@ JSON = ("Content-Type", "application/json")
 TRANSIENT = frozenset({408, 425, 429, 502, 503, 504})
 # What a hub says of itself, not of this device.
 PASSING = frozenset({"hub_busy", "hub_error"})
-KEEP_ALIVE_S = (60, 65_535)
+# A beat a minute keeps its connection alive itself. The longest: NAT and load balancers forget an idle connection after
+# four to six minutes (Azure's 4, AWS's 350 s); pings come after three quarters of it.
+KEEP_ALIVE_S = (60, 240)
+NO_HUB_HINT = "Check that the hub runs, and its log. The agent tries again by itself."
 NO_MATCHING_SUBSCRIBERS, FIRST_ERROR = 0x10, 0x80  # MQTT 5, 3.4.2.1
 
 
@@ -145,7 +148,6 @@ def login(registration: Registration, boot_id: str) -> MqttLogin | None:
         client_id=device_id,
         user_name=device_id if registration.credential.secret else "",
         password=registration.credential.secret,
-        # Each beat keeps the connection alive; with twice the interval no ping is ever needed.
         keep_alive_s=min(high, max(low, 2 * registration.interval_s)),
         listens_to=topics.answers(workspace, device_id),
         will=MqttCall(topics.gone(workspace, device_id), encode_object({"bootId": boot_id})),
@@ -185,7 +187,8 @@ def read_beat(registration: Registration, reply: Reply) -> Event:
 
 def _read_mqtt(registration: Registration, reply: MqttReply) -> Event:
     if reply.reason_code == NO_MATCHING_SUBSCRIBERS:
-        return Failed("mqtt_unavailable", "The broker has nobody who takes beats: the hub is not connected to it.")
+        text = "The broker has nobody who takes beats: the hub is not connected to it."
+        return Failed("mqtt_unavailable", text, hint=NO_HUB_HINT)
     if reply.reason_code >= FIRST_ERROR:
         return Failed("mqtt_unavailable", f"The broker did not take the beat (reason code 0x{reply.reason_code:02X}).")
     if reply.answer is None:

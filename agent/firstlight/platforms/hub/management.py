@@ -119,6 +119,11 @@ def show(endpoint: Endpoint, workspace: str, key: Secret, device_id: str) -> Htt
     return HttpCall("GET", _device_url(endpoint, workspace, device_id), (_bearer(key),))
 
 
+def invite(endpoint: Endpoint, workspace: str, key: Secret, device_id: str) -> HttpCall:
+    """``POST /{workspace}/devices/v2/{deviceId}/install-ids`` (scope device:update; our hub's own); as ``create``."""
+    return HttpCall("POST", f"{_device_url(endpoint, workspace, device_id)}/install-ids", (_bearer(key),))
+
+
 def revoke(endpoint: Endpoint, workspace: str, key: Secret, device_id: str) -> HttpCall:
     """``DELETE /{workspace}/devices/v2/{deviceId}/credential`` (scope device:update; our hub's own)."""
     return HttpCall("DELETE", f"{_device_url(endpoint, workspace, device_id)}/credential", (_bearer(key),))
