@@ -130,6 +130,17 @@ class Site:
         return next(int(pid) for pid in found if Path(f"/proc/{pid}/comm").read_text() == "mosquitto\n")
 
 
+class _Tidy(ssl.SSLSocket):
+    """Closes itself when its handshake fails: paho would leave that to chance."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except OSError:
+            self.close()
+            raise
+
+
 class Link:
     """One MQTT connection of somebody, driven by ``until``.
 
@@ -173,6 +184,7 @@ class Link:
         if user:
             self.client.username_pw_set(user, password)
         trust = ssl.create_default_context(cafile=site.folder / "ca.pem")
+        trust.sslsocket_class = _Tidy
         if certificate is not None:
             trust.load_cert_chain(certificate)
         self.client.tls_set_context(trust)
