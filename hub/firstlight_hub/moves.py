@@ -102,12 +102,20 @@ class Moves:
         folder: the hub's.
         url: where it is now.
         clock: seconds that only grow.
+        every_s: seconds between two looks at the files.
     """
 
-    def __init__(self, folder: HubFolder, url: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        folder: HubFolder,
+        url: str,
+        clock: Callable[[], float] = time.monotonic,
+        every_s: float = LOOK_EVERY_S,
+    ) -> None:
         self._folder = folder
         self._url = url
         self._clock = clock
+        self._every_s = every_s
         self._look_at_s = 0.0
         self._state: object = None
         self._text = ""
@@ -116,7 +124,7 @@ class Moves:
         """The signed text, "" = nothing new. Never raises: what cannot be read is logged, and nothing is said."""
         now_s = self._clock()
         if now_s >= self._look_at_s:
-            self._look_at_s = now_s + LOOK_EVERY_S
+            self._look_at_s = now_s + self._every_s
             try:
                 self._look()
             except (FirstlightError, OSError, ValueError) as error:
@@ -128,7 +136,7 @@ class Moves:
         """Says whenever there is something else to tell; runs until it is cancelled, in the loop that answers beats."""
         before = ""
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(self._every_s)
             text = self.text()
             if text not in ("", before):
                 before = text

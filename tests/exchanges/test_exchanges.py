@@ -36,6 +36,7 @@ CASES = sorted(Path(__file__).parent.glob("*/*.json"))
 FINGERPRINT = "sha256:" + "ab" * 32
 HUB = parse_endpoint("https://hub.example:8443")
 ATTEMPT = Attempt("f" * 32, "CSR", FINGERPRINT)
+NEXT = ATTEMPT._replace(key_fingerprint="sha256:" + "cd" * 32)
 MOMENT = Moment("0123456789abcdef" * 2, 12.5, 1763724000.25)
 KEY = Secret("operator-key")
 INVITATION = Invitation("hub", HUB, Trust(), Secret("abcdefgh01234567"))
@@ -95,8 +96,8 @@ VERBS: dict[str, tuple[Make, Read]] = {
         lambda kept, reply: device.read_redeemed(WISHES, ATTEMPT, reply),
     ),
     "renew": (
-        lambda kept: renewal.renew(kept, ATTEMPT, PresentKey(), "0123456789abcdef" * 2),
-        lambda kept, reply: renewal.read_renewed(kept, ATTEMPT, reply),
+        lambda kept: renewal.renew(kept, NEXT, PresentKey(), "0123456789abcdef" * 2),
+        lambda kept, reply: renewal.read_renewed(kept, NEXT, reply),
     ),
     "beat": (lambda kept: device.beat(kept, BEAT), device.read_beat),
     "beat_that_asks": (lambda kept: device.beat(kept, BEAT._replace(asks=True)), device.read_beat),

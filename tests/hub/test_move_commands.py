@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import stat
-import time
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
+from firstlight_hub import tls
 from firstlight_hub.cli import main
 from firstlight_hub.folder import HubFolder
+from firstlight_hub.private_files import write_private
 from tests.hub.identities import new_authority
 from tests.hub.served import change
 
@@ -143,11 +145,12 @@ def test_move_leaves_no_box_on_mqtt_behind(
     assert ("--keep-brokers" in errors) == bool(left)
 
 
-def test_move_by_a_wrong_clock_is_refused(
-    folder: HubFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Boxes follow the latest order: one with a time that cannot be is not made."""
-    monkeypatch.setattr("firstlight_hub.renewal.BUILT_AT_S", time.time() + 86_400)
+def test_move_by_a_wrong_clock_is_refused(folder: HubFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    """Boxes follow the latest order: one with a time that cannot be, since this hub's CA begins later, is not made."""
+    key = tls.make_key()
+    later = tls.make_ca(key, datetime.now(timezone.utc) + timedelta(days=3))
+    write_private(folder.path / "ca.pem", tls.certificate_pem(later))
+    write_private(folder.path / "ca.key", tls.key_pem(key))
     status, _, errors = run(capsys, "move", "--dir", folder.path, "--to", "https://new.example")
     assert status != 0
     assert "clock" in errors and "[usage]" in errors

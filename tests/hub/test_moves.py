@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -125,10 +126,9 @@ def test_text_is_signed_once_and_follows_the_files(folder: HubFolder) -> None:
     assert believed(moves.text(), folder.authorities().present.certificate).endpoint == HERE
 
 
-def test_watch_says_when_there_is_something_else_to_tell(folder: HubFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_watch_says_when_there_is_something_else_to_tell(folder: HubFolder) -> None:
     """An order and another one are said once each; an order that was taken back is nothing to tell."""
-    monkeypatch.setattr("firstlight_hub.moves.LOOK_EVERY_S", 0.01)
-    moves = Moves(folder, HERE)
+    moves = Moves(folder, HERE, itertools.count().__next__, every_s=0.01)  # a clock by which each look is due
     said: list[str] = []
 
     async def watched() -> None:
@@ -144,8 +144,7 @@ def test_watch_says_when_there_is_something_else_to_tell(folder: HubFolder, monk
             await asyncio.wait_for(heard.wait(), PATIENCE_S)
             heard.clear()
             (folder.path / "move.json").unlink()
-            while moves.text():
-                await asyncio.sleep(0.01)
+            assert moves.text() == ""
         watching.cancel()
 
     asyncio.run(watched())

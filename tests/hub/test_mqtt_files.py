@@ -231,9 +231,8 @@ def test_failed_work_is_told_and_everything_is_looked_at_next_time() -> None:
     assert rounds == [{"a"}, None]
 
 
-def test_who_waits_no_longer_is_served_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_waits_no_longer_is_served_all_the_same() -> None:
     """Rounds that take longer than anybody waits: what was asked meanwhile is done after them, by whoever is at it."""
-    monkeypatch.setattr("firstlight_hub.mqtt.link.PATIENCE_S", 0.05)
     begun, gate = threading.Event(), threading.Event()
     rounds: list[set[str] | None] = []
 
@@ -242,7 +241,7 @@ def test_who_waits_no_longer_is_served_all_the_same(monkeypatch: pytest.MonkeyPa
         begun.set()
         assert gate.wait(10)
 
-    together = Together(work)
+    together = Together(work, patience_s=0.05)
     first = threading.Thread(target=together.do, args=("a",))
     first.start()
     assert begun.wait(10)

@@ -12,8 +12,8 @@ import pytest
 from firstlight.core.model import Beat, Metrics, Moment, Secret, parse_broker
 from firstlight.wire import topics
 from firstlight.wire.heartbeat import encode_beat
-from firstlight_hub.ingest import mqtt_ingest
 from firstlight_hub.ingest.group_commit import GroupCommit
+from firstlight_hub.ingest.mqtt_ingest import MOST_BYTES as DEFAULT_BYTES
 from firstlight_hub.ingest.mqtt_ingest import MqttIngest
 from firstlight_hub.ingest.pace import BEATS
 from firstlight_hub.model import BeatRow, Device
@@ -25,7 +25,7 @@ from tests.hub.test_mqtt_line import publish
 
 WAITED = bytes.fromhex("2003010000")  # CONNACK: there is a session
 CONNECT, PUBLISH, PUBACK, SUBSCRIBE, DISCONNECT = 1, 3, 4, 8, 14
-PATIENCE_S = 20.0
+PATIENCE_S, HELD_S = 20.0, 1.5
 MOST_BYTES, PADDING = 100_000, b" " * 8_000
 TOPIC = topics.heartbeat("demo", "cam").encode()
 
@@ -37,6 +37,7 @@ class Broker:
         self.count, self.padding = count, padding
         self.sent = self.acknowledged = 0
         self.all_acknowledged, self.has_mark, self.left = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.all_sent = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
@@ -74,6 +75,7 @@ class Broker:
             writer.write(publish(TOPIC, encode_beat(beat) + self.padding, number))
             self.sent += 1
             await writer.drain()
+        self.all_sent.set()
         await self.has_mark.wait()
         writer.write(self.mark)
 
@@ -105,8 +107,8 @@ class Hub:
         self.stored += len(rows)
         return self.store.write_beats(rows)
 
-    def run(self, broker: Broker, until_full: bool = False) -> int:
-        """Takes all the broker has -> how many were sent before the subscriber read no more."""
+    def run(self, broker: Broker, most_bytes: int = 0) -> int:
+        """Takes all the broker has -> with ``most_bytes`` how many it could send while the store took nothing."""
 
         async def work() -> int:
             server = await asyncio.start_server(broker.serve, "127.0.0.1", 0)
@@ -114,12 +116,13 @@ class Hub:
             door = Door("hub.user", Secret("x" * 20), broker=parse_broker(f"mqtt://127.0.0.1:{port}"))
             commits = GroupCommit(self.write)
             beats = Beats(self.store, lambda: START_MS, 60, 7)
-            ingest = MqttIngest(beats, commits, door, "hub.user", expiry_s=60)
+            bound = most_bytes or DEFAULT_BYTES
+            ingest = MqttIngest(beats, commits, door, "hub.user", expiry_s=60, most_bytes=bound)
             running = asyncio.create_task(ingest.run())
-            sent, before = 0, -1
-            while until_full and (not sent or sent != before):
-                await asyncio.sleep(0.3)
-                before, sent = sent, broker.sent
+            if most_bytes:
+                with pytest.raises(asyncio.TimeoutError):
+                    await asyncio.wait_for(broker.all_sent.wait(), HELD_S)
+            sent = broker.sent
             self.may_write.set()
             await asyncio.wait_for(broker.all_acknowledged.wait(), PATIENCE_S)
             await ingest.stop()
@@ -136,12 +139,11 @@ class Hub:
             self.store.close()
 
 
-def test_no_more_is_read_than_can_be_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_is_read_than_can_be_held(tmp_path: Path) -> None:
     """While the store takes nothing the subscriber stops reading; afterwards everything is stored."""
-    monkeypatch.setattr(mqtt_ingest, "MOST_BYTES", MOST_BYTES)
     broker = Broker(3000, PADDING)
     hub = Hub(tmp_path)
-    assert 0 < hub.run(broker, until_full=True) < 2500
+    assert 0 < hub.run(broker, MOST_BYTES) < 2500
     assert hub.stored == 3000
 
 

@@ -44,31 +44,45 @@ def cutting() -> Iterator[int]:
     listening.close()
 
 
-def said(port: int, caplog: pytest.LogCaptureFixture, tls: ssl.SSLContext | None = None) -> str:
+class Ear(logging.Handler):
+    """Hears the first warning."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.heard: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """As the base."""
+        if not self.heard.done():
+            self.heard.set_result(record.getMessage())
+
+
+def said(port: int, tls: ssl.SSLContext | None = None) -> str:
     """The reason in the first warning about this port."""
 
-    async def tried() -> None:
+    async def tried() -> str:
+        ear, log = Ear(), logging.getLogger("firstlight_hub.rabbitmq")
+        log.addHandler(ear)
         place = pika.ConnectionParameters(WHERE, port, ssl_options=pika.SSLOptions(tls, WHERE) if tls else None)
         lane = Lane(place)
         lane.start()
-        until_s = asyncio.get_running_loop().time() + WITHIN_S
-        while not lane.was_out and asyncio.get_running_loop().time() < until_s:
-            await asyncio.sleep(0.01)
-        await lane.stop()
+        try:
+            return await asyncio.wait_for(ear.heard, WITHIN_S)
+        finally:
+            log.removeHandler(ear)
+            await lane.stop()
 
-    with caplog.at_level(logging.WARNING):
-        asyncio.run(tried())
-    before, _, reason = caplog.records[0].getMessage().partition(" s: ")
+    before, _, reason = asyncio.run(tried()).partition(" s: ")
     assert before == "RabbitMQ is out of reach, next try in 0.5"
     return reason
 
 
-def test_port_where_nothing_listens(closed: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_port_where_nothing_listens(closed: int) -> None:
     """The system's own words."""
-    assert "Connection refused" in said(closed, caplog)
+    assert "Connection refused" in said(closed)
 
 
 @pytest.mark.parametrize("tls", [None, ssl.create_default_context()])
-def test_connection_that_is_cut(cutting: int, tls: ssl.SSLContext | None, caplog: pytest.LogCaptureFixture) -> None:
+def test_connection_that_is_cut(cutting: int, tls: ssl.SSLContext | None) -> None:
     """Before a word of AMQP, or within the handshake: never an empty reason."""
-    assert said(cutting, caplog, tls).strip()
+    assert said(cutting, tls).strip()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import socket
 import ssl
 import threading
 from collections import Counter
@@ -115,8 +116,7 @@ class HubHalf:
         serving, server = None, self._server()
         if self._port:
             serving = asyncio.create_task(server.serve())
-            while not server.started:
-                await asyncio.sleep(0.01)
+            await server.listens.wait()
         await self.link.attend(lambda publish: Intake(self.beats, commits, publish))
         ready.set()
         await self._stopping.wait()
@@ -126,9 +126,9 @@ class HubHalf:
             server.should_exit = server.force_exit = True
             await serving
 
-    def _server(self) -> uvicorn.Server:
+    def _server(self) -> _Server:
         app = Starlette(routes=[make_route(_Counted(self.store, self), Secret(TOKEN))])
-        return _Quiet(
+        return _Server(
             uvicorn.Config(
                 app,
                 port=self._port,
@@ -191,7 +191,18 @@ class HubHalf:
         return found.last_heartbeat_at_ms if found else None
 
 
-class _Quiet(uvicorn.Server):
+class _Server(uvicorn.Server):
+    """uvicorn, which says when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listens = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As the base."""
+        await super().startup(sockets)
+        self.listens.set()
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Not in this thread."""

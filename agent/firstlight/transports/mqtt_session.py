@@ -89,9 +89,8 @@ class MqttSession:
         """Publishes one message and waits until the broker has it, at most ``deadline_s`` seconds in all.
 
         A connection that was closed while it was idle, or that leads nowhere any more, is replaced at once, so the
-        message may arrive twice. Where the call
-        names an answer's topic, that answer is awaited too, ``ANSWER_S`` at most; the broker has the message even if
-        none comes.
+        message may arrive twice. Where the call names an answer's topic, that answer is awaited too, ``ANSWER_S`` at
+        most; the broker has the message even if none comes.
 
         Raises:
             UnreachableError: with the code of what went wrong, for a PUBACK that is a refusal too. After

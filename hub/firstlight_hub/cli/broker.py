@@ -8,7 +8,7 @@ import hashlib
 import hmac
 import secrets
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -83,17 +83,14 @@ class Broker:
 class _Mosquitto(Broker):
     shows_certificate = True
 
-    def __init__(self, store: Store, door: Door, files: Files, client_id: str) -> None:
+    def __init__(self, store: Store, door: Door, files: Files, client_id: str, reload: Callable[[Files], bool]) -> None:
         self._door = door
         self._files = files
         self._client_id = client_id
         self._share, self._expiry_s, self._ready_s = "", KEPT_S, READY_S
         self._ingest: MqttIngest | None = None
         self._tasks: list[asyncio.Task[Any]] = []
-        self.link = self._mosquitto = MosquittoLink(files, self._reload, door, self._tell, store)
-
-    def _reload(self, files: Files) -> bool:
-        raise NotImplementedError
+        self.link = self._mosquitto = MosquittoLink(files, reload, door, self._tell, store)
 
     def _tell(self, topic: str, body: bytes) -> None:
         if self._ingest is not None:
@@ -142,12 +139,10 @@ class OwnMosquitto(_Mosquitto):
         place = folder.path.resolve() / FOLDER
         user, password = f"hub.{_unguessable(folder, 'user')}", Secret(secrets.token_urlsafe(32))
         files = Files(place, source, (user, password))
-        super().__init__(store, Door(user, password, folder=place), files, f"hub.{_unguessable(folder, 'session')}")
+        door, session = Door(user, password, folder=place), f"hub.{_unguessable(folder, 'session')}"
         self._settings = settings
-        self._child = mosquitto.Mosquitto(mosquitto.find(), place)
-
-    def _reload(self, files: Files) -> bool:
-        return self._child.reload() and self._door.visit(PROBE)
+        self._child = child = mosquitto.Mosquitto(mosquitto.find(), place)
+        super().__init__(store, door, files, session, lambda _: child.reload() and door.visit(PROBE))
 
     def refresh(self) -> None:
         """As ``Broker.refresh``."""
@@ -193,14 +188,11 @@ class OtherMosquitto(_Mosquitto):
         files = Files(Path(settings.broker_files), source, (user, password), mode=0o640)
         # Each hub keeps its own queue there: two hubs on one broker must not take each other's connection over.
         session = f"{settings.broker_user}.{_unguessable(folder, f'session {folder.pin()}')}"
-        super().__init__(store, door, files, session)
+        other = OthersMosquitto(Path(settings.broker_pid_file) if settings.broker_pid_file else None, door)
+        super().__init__(store, door, files, session, other.reload)
         self._settings = settings
         self._was_out = False
         self._share, self._expiry_s, self._ready_s = SHARE, SHARED_S, OTHERS_READY_S
-        self._other = OthersMosquitto(Path(settings.broker_pid_file) if settings.broker_pid_file else None, door)
-
-    def _reload(self, files: Files) -> bool:
-        return self._other.reload(files)
 
     def _ready(self, is_fresh: bool) -> None:
         if self._was_out:

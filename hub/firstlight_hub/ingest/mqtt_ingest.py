@@ -49,6 +49,7 @@ class MqttIngest:
         expiry_s: for how long the broker keeps it while the hub is away.
         share: name of a group of hubs that divide the beats among them, "" = this hub takes all.
         on_ready: called whenever beats begin to come in; True when the broker had kept nothing for this hub.
+        most_bytes: as many bytes of bodies may be unsettled before no more is read.
     """
 
     def __init__(
@@ -61,7 +62,9 @@ class MqttIngest:
         expiry_s: int,
         share: str = "",
         on_ready: Callable[[bool], None] = lambda is_fresh: None,
+        most_bytes: int = MOST_BYTES,
     ) -> None:
+        self._most_bytes = most_bytes
         self._intake = Intake(beats, commits, self.publish)
         self._door = door
         self._client_id = client_id
@@ -160,7 +163,7 @@ class MqttIngest:
     def _readable(self, line: Line) -> None:
         if line is not self._line or self._lost.is_set() or self._is_stopping or self._loop is None:
             return
-        if self._open_bytes > MOST_BYTES and self.subscribed.is_set():
+        if self._open_bytes > self._most_bytes and self.subscribed.is_set():
             self._is_full = True
             if (connected := line.socket()) is not None:
                 self._loop.remove_reader(connected.fileno())
@@ -194,7 +197,7 @@ class MqttIngest:
         self._open -= 1
         self._open_bytes -= len(held.body)
         self.counted["settled"] += 1
-        if self._is_full and self._open_bytes < MOST_BYTES // 2:
+        if self._is_full and self._open_bytes < self._most_bytes // 2:
             self._read_on()
         if held.line is self._line and held.number and self._loop is not None:
             if not self._settled:

@@ -33,10 +33,12 @@ class Together:
 
     Args:
         work: given whose files to look at, None = everybody's.
+        patience_s: how long anybody waits.
     """
 
-    def __init__(self, work: Apply) -> None:
+    def __init__(self, work: Apply, patience_s: float = PATIENCE_S) -> None:
         self._work = work
+        self._patience_s = patience_s
         self._turn = threading.Condition()
         self.asked = self._covered = 0
         self._waiting: set[int] = set()
@@ -60,7 +62,7 @@ class Together:
             mine = self.asked
             self._whose = None if self._whose is None or not device_ids else {*self._whose, *device_ids}
             self._waiting.add(mine)
-            self._turn.wait_for(lambda: self._covered >= mine or not self._is_busy, PATIENCE_S)
+            self._turn.wait_for(lambda: self._covered >= mine or not self._is_busy, self._patience_s)
             self._waiting.remove(mine)
             if self._covered >= mine or self._is_busy:
                 return self._covered >= mine and not self._has_failed

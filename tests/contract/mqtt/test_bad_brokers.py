@@ -6,7 +6,6 @@ import pytest
 
 from firstlight.core.exchange import MqttReply
 from firstlight.core.model import Trust
-from firstlight.transports import mqtt_link
 from tests.contract.http_transports.certificates import Identity
 from tests.contract.http_transports.servers import PATIENCE_S, Peer, Server, answering, dripping, reply
 from tests.contract.mqtt.broker import CONNACK, PINGRESP, PUBACK, PUBLISH, Talk, good, packet, text
@@ -281,9 +280,8 @@ def test_deadline_holds_against_a_broker_that_drips(site: MakeSite) -> None:
     assert fail(site(script).session(), deadline_s=0.4).code == "reply_timeout"
 
 
-def test_flood_ends_the_connection(site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flood_ends_the_connection(site: MakeSite) -> None:
     """A broker that does not stop talking is left by name, and what the agent keeps of its words is bounded."""
-    monkeypatch.setattr(mqtt_link, "MAX_READS", 4)
     message = packet(PUBLISH, text("f/acme/dev-1/answer/now") + b"\0" + b"x" * 60_000)
 
     def script(talk: Talk) -> None:

@@ -2,63 +2,68 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
-from firstlight.cli import change_now
 from firstlight.cli.main import main
-from firstlight.core.change import Notes, Result
+from firstlight.core.model import parse_endpoint
 from firstlight.errors import HINTS
-from firstlight.system.store import StateDirectory
+from firstlight.system.keys import KeyFile
+from firstlight.system.store import CANDIDATE, StateDirectory
+from firstlight.wire.problem import Problem, encode_problem
+from tests.contract.http_transports.servers import Server, answering, reply
 from tests.unit.cli.test_status import PLAIN
 
-SUBJECT = "The credential could not be replaced: "
+DAMAGED = "candidate.json is damaged"
 
 
 @pytest.fixture
-def state_dir(tmp_path: Path) -> str:
-    """Of an enrolled box on which no agent runs."""
+def fingerprint(tmp_path: Path) -> str:
+    """Of the key that the box has."""
     store = StateDirectory(str(tmp_path / "state"))
     store.prepare()
-    store.save_registration(PLAIN)
-    return store.path
+    return KeyFile().make_or_load(store).key_fingerprint
 
 
-def rotated(monkeypatch: pytest.MonkeyPatch, state_dir: str, code: str, message: str) -> int:
-    """A rotation that ends so, told in the log as ``Changing`` tells it."""
-
-    def perform(settings: object, store: object, registration: object, log: change_now.Log, _: object) -> object:
-        log(4, "A candidate was damaged.")
-        log(4, f"{SUBJECT}{message} [{code}]")
-        return registration, Notes(rotation=Result(code, SUBJECT + message))
-
-    monkeypatch.setattr(change_now, "perform", perform)
-    return main(["rotate", "--state-dir", state_dir])
+def rotated(folder: Path, url: str, fingerprint: str) -> int:
+    """``firstlight rotate`` on an enrolled box on which no agent runs, and on which a candidate was damaged."""
+    store = StateDirectory(str(folder / "state"))
+    store.save_registration(PLAIN._replace(endpoint=parse_endpoint(url), key_fingerprint=fingerprint))
+    (folder / "state" / CANDIDATE).write_bytes(b"{")
+    return main(["rotate", "--state-dir", store.path])
 
 
 @pytest.mark.parametrize("code", ["credential_revoked", "clone_suspected", "key_invalid", "device_removed"])
 def test_a_no_of_the_hub_keeps_its_own_code(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], state_dir: str, code: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], fingerprint: str, code: str
 ) -> None:
     """Said once, with its own next step; nothing to run again."""
-    assert rotated(monkeypatch, state_dir, code, "The hub says no.") == 78
+    problem = encode_problem(Problem(code, "The hub says no.", key_fingerprint=fingerprint))
+    hub = Server(answering(reply(problem, "410 Gone")))
+    try:
+        assert rotated(tmp_path, hub.url("").rstrip("/"), fingerprint) == 78
+    finally:
+        hub.stop()
     shown = capsys.readouterr()
 
     said = shown.out + shown.err
     assert said.count("The hub says no.") == 1 and said.count(f"[{code}]") == 1 and "rotation_failed" not in said
-    assert shown.out == "  A candidate was damaged.\n"
+    assert DAMAGED in shown.out and len(shown.out.splitlines()) == 1
     assert HINTS[code].partition("'")[0] in shown.err and "Run the command again" not in said
 
 
 def test_what_may_pass_is_a_rotation_that_failed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], state_dir: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], fingerprint: str
 ) -> None:
     """The cause is named in the sentence, and the next step is one sentence to its end."""
-    assert rotated(monkeypatch, state_dir, "connect_refused", "Nobody is there.") == 69
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        peer = f"127.0.0.1:{closed.getsockname()[1]}"
+    assert rotated(tmp_path, f"http://{peer}", fingerprint) == 69
     lines = capsys.readouterr().err.splitlines()
 
-    assert lines[1] == "  Nobody is there. (connect_refused) [rotation_failed]"
+    assert lines[1] == f"  {peer} refused the connection. (connect_refused) [rotation_failed]"
     assert lines[2].startswith("  The present credential stays in use. ") and "Then run" not in lines[2]
 
 

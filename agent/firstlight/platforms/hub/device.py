@@ -81,10 +81,7 @@ def read_redeemed(invitation: Invitation, attempt: Attempt, reply: HttpReply) ->
     from firstlight.wire.redeem import decode_redeem_answer
 
     if reply.status not in (200, 201):
-        event = _not_accepted(reply, attempt.key_fingerprint)
-        if isinstance(event, Failed):
-            raise UnreachableError(event.code, event.message, retry_after_s=event.retry_after_s)
-        raise RefusedError(getattr(event, "code", "device_removed"), event.message)
+        raise read_no(reply, attempt.key_fingerprint)
     try:
         answer = decode_redeem_answer(reply.body)
         endpoint = parse_endpoint(answer.endpoint)
@@ -107,6 +104,14 @@ def read_redeemed(invitation: Invitation, attempt: Attempt, reply: HttpReply) ->
         transport=answer.transport,
         broker=broker,
     )
+
+
+def read_no(reply: HttpReply, key_fingerprint: str) -> RefusedError | UnreachableError:
+    """Why there is no new credential: an answer other than 200 and 201, for a device with that key."""
+    event = _not_accepted(reply, key_fingerprint)
+    if isinstance(event, Failed):
+        return UnreachableError(event.code, event.message, retry_after_s=event.retry_after_s)
+    return RefusedError(getattr(event, "code", "device_removed"), event.message)
 
 
 def _device_url(registration: Registration, verb: str) -> str:

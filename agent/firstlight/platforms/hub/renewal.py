@@ -40,6 +40,8 @@ def read_renewed(registration: Registration, attempt: Attempt, reply: HttpReply)
         UnreachableError: anything that may pass, and an answer that is about another device.
     """
     invitation = Invitation(registration.platform, registration.endpoint, registration.trust, Secret(""))
+    if reply.status not in (200, 201):  # a no is about the device as it is: a tombstone names its present key
+        raise device.read_no(reply, registration.key_fingerprint)
     found = device.read_redeemed(invitation, attempt, reply)
     if (found.workspace, found.device_id) != (registration.workspace, registration.device_id):
         raise UnreachableError("reply_malformed", "The hub's answer is about another device.")
