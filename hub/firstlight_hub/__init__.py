@@ -1,3 +1,3 @@
 """The Firstlight hub: a small platform of our own for devices on a laptop or a closed site."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

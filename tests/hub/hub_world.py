@@ -257,7 +257,7 @@ def world(
     """A hub that lives as long as the block; ``write_beats`` may stand in for a disk that fails."""
     clock, store = TurnedClock(), SqliteStore(folder / "hub.sqlite3")
     try:
-        bundle = folder / "firstlight-0.1.0-cp311-x86_64.tar.gz"
+        bundle = folder / "firstlight-0.2.0-cp311-x86_64.tar.gz"
         with tarfile.open(bundle, "w:gz") as archive:
             archive.addfile(tarfile.TarInfo("lib/firstlight/__init__.py"))
         site = Site("https://hub.example:8443", "sha256//" + "A" * 43 + "=", "CA PEM\n", Shelf(folder), brokers or {})

@@ -179,7 +179,7 @@ def test_newer_python_beside_an_old_one_is_found(bundles: Bundles, prefix: Path,
 
 def test_hub_without_this_bundle_says_what_it_has(prefix: Path) -> None:
     """A box whose Python or processor the hub has nothing for: both are named."""
-    name = "firstlight-0.1.0-cp310-riscv64.tar.gz"
+    name = "firstlight-0.2.0-cp310-riscv64.tar.gz"
     done = run(rendered("https://127.0.0.1:1", {name: "0" * 64}), "--prefix", str(prefix))
     assert_failed(
         done, prefix, f"for this box ({own_tag()}", "only for: cp310-riscv64", "make bundle OUTPUT=HUB_DIR/bundles"
