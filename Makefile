@@ -29,7 +29,7 @@ SOURCES := $(shell find agent hub systemd -name __pycache__ -prune -o -print 2>/
 	pyproject.toml LICENSE $(wildcard install.sh.j2 README.md)
 SHELL_SCRIPTS = .ci/run $(shell find tests docs packaging -name '*.sh' 2>/dev/null)
 
-.PHONY: help setup install test lint types unit test-system as-root demo bench bundle lock clean
+.PHONY: help setup install test lint types unit test-system test-vm soak system-packages as-root demo bench bundle deb lock clean
 
 help:  ## list these words
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
@@ -101,21 +101,37 @@ types: $(VENV)/.locked  ## mypy, strict, on agent, hub and tests
 unit: $(VENV)/.installed
 	@$(PLAIN) $(BIN)/python -m pytest -n 4 --dist loadfile $(PYTEST)
 
-test-system: as-root $(VENV)/.installed  ## tests that need root or Debian packages (as root it installs those itself)
+# Root file systems and bundles are made before the tests: those run without the way to a registry that these may need.
+test-system: as-root system-packages  ## tests that need root or Debian packages (as root it installs those itself)
+	@tests/system/root.sh $(CACHE)/system bookworm trixie bullseye >/dev/null
+	@tests/system/bundles.sh $(BIN)/python $(CACHE)/system/bundles >/dev/null
+	@tests/system/debs.sh $(BIN)/python $(CACHE)/system/debs >/dev/null
+	@$(PLAIN) $(BIN)/python -m pytest -n 2 --dist loadfile -m system tests/system $(PYTEST)
+
+test-vm: as-root system-packages  ## tests on a machine with a kernel of its own (QEMU), power cuts among them
+	@tests/vm/image.sh $(CACHE)/vm >/dev/null
+	@tests/system/bundles.sh $(BIN)/python $(CACHE)/system/bundles >/dev/null
+	@$(PLAIN) $(BIN)/python -m pytest -m vm -o timeout=900 tests/vm $(PYTEST)
+
+soak: as-root system-packages  ## power cuts and reboots in a row; goes on where it was (CUTS=200 REBOOTS=200 MINUTES=...)
+	@tests/vm/image.sh $(CACHE)/vm >/dev/null
+	@tests/system/root.sh $(CACHE)/system bookworm >/dev/null
+	@tests/system/bundles.sh $(BIN)/python $(CACHE)/system/bundles >/dev/null
+	@$(PLAIN) PYTHONPATH=. $(BIN)/python tests/vm/soak.py $(CACHE)/soak $(or $(CUTS),200) $(or $(REBOOTS),200) $(MINUTES)
+
+system-packages: $(VENV)/.installed
 	@if [ -s tests/system/packages.txt ] && command -v apt-get >/dev/null; then \
 		missing=$$(grep -vE '^ *(#|$$)' tests/system/packages.txt | while read -r name; do \
 			dpkg-query -W -f '$${Status}' "$$name" 2>/dev/null | grep -q 'ok installed' || echo "$$name"; done); \
 		if [ -n "$$missing" ]; then \
-			echo "test-system: apt-get install" $$missing; \
+			echo "system-packages: apt-get install" $$missing; \
 			apt-get -qq update; \
 			DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $$missing >/dev/null; \
 		fi; \
 	fi
-	@tests/system/root.sh $(CACHE)/system >/dev/null
-	@$(PLAIN) $(BIN)/python -m pytest -m system tests/system $(PYTEST)
 
 as-root:
-	@[ "$$(id -u)" = 0 ] || { echo "make test-system: needs root, since it boots containers in namespaces of its own; run it with sudo or in CI." >&2; exit 1; }
+	@[ "$$(id -u)" = 0 ] || { echo "make: this needs root, since it boots boxes in namespaces of its own; run it with sudo or in CI." >&2; exit 1; }
 
 # ---- seeing it work --------------------------------------------------------------------------------------------
 
@@ -125,8 +141,12 @@ demo: $(VENV)/.installed  ## a hub and a device on this machine, from command to
 bench: $(VENV)/.installed  ## measure what the agent and the hub cost
 	@$(PLAIN) $(BIN)/python tests/bench/run.py $(BENCH)
 
-bundle: $(VENV)/.installed  ## the agent for every Python and processor, for a hub to serve (OUTPUT=DIR, BOXES="3.10-aarch64 …")
-	@packaging/bundle.sh $(BIN)/python $(or $(OUTPUT),dist/bundles) $(BOXES)
+bundle: $(VENV)/.installed  ## the agent in one file per architecture, for a hub to serve (OUTPUT=DIR, ARCHS="x86_64 aarch64", SIGN=KEYFILE)
+	@packaging/bundle.sh $(BIN)/python $(or $(OUTPUT),dist/bundles) "$(SIGN)" $(ARCHS)
+
+deb: $(VENV)/.installed  ## Debian packages of agent and hub (OUTPUT=DIR, DEBS="firstlight_amd64 firstlight-hub~deb12_amd64 …", SIGN=KEYFILE)
+	@packaging/bundle.sh $(BIN)/python $(CACHE)/deb/bundles "$(SIGN)"
+	@packaging/deb/build.sh $(BIN)/python $(CACHE)/deb/bundles $(or $(OUTPUT),dist/deb) $(DEBS)
 
 # ---- upkeep ----------------------------------------------------------------------------------------------------
 
@@ -137,12 +157,15 @@ COMPILE = $(CACHE)/uv-venv/bin/uv pip compile --quiet --universal --python-versi
 lock: $(VENV)/.locked  ## resolve the lock files again (LOCK_FLAGS=--upgrade for newer versions), and check that all have wheels
 	@$(BIN)/python -m venv $(CACHE)/uv-venv && $(CACHE)/uv-venv/bin/pip install --quiet uv
 	@$(COMPILE) pyproject.toml -o packaging/requirements-agent.txt
+	@$(COMPILE) pyproject.toml --extra scan -c packaging/requirements-agent.txt -o packaging/requirements-scan.txt
 	@$(COMPILE) hub/pyproject.toml -c packaging/requirements-agent.txt -o packaging/requirements-hub.txt
 	@$(COMPILE) pyproject.toml hub/pyproject.toml --group dev -c packaging/requirements-hub.txt -o $(LOCK)
 	@for version in 3.10 3.11 3.12 3.13; do for machine in x86_64 aarch64; do \
 		echo "lock: wheels for Python $$version on $$machine"; \
-		$(CACHE)/uv-venv/bin/uv pip install --quiet --dry-run --no-build --no-deps --require-hashes --target $(CACHE)/wheels-check \
-			--python-version $$version --python-platform $$machine-manylinux_2_28 -r $(LOCK); \
+		for each in $(LOCK) packaging/requirements-scan.txt; do \
+			$(CACHE)/uv-venv/bin/uv pip install --quiet --dry-run --no-build --no-deps --require-hashes --target $(CACHE)/wheels-check \
+				--python-version $$version --python-platform $$machine-manylinux_2_28 -r $$each; \
+		done; \
 	done; done
 
 clean:  ## remove everything that make made

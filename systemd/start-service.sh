@@ -1,35 +1,78 @@
 #!/bin/sh
-# Makes the installed agent a service: install.sh runs it from the bundle, as root, where systemd is.
-#   start-service.sh PREFIX CONFIG STATE CHANGED     CHANGED: "yes" restarts a running service
+# Makes the installed agent a service, or says how it is run without: the end of the install scripts, from the release
+# that runs.
+#   start-service.sh PREFIX CONFIG STATE CHANGED SERVICE
+#   CHANGED: "yes" restarts a running service; "install": this box may not be enrolled yet, then nothing is started
+#   SERVICE: "yes" = as root, where systemd is
 set -eu
 
 main() {
-  prefix=$1 config=$2 state=$3 changed=$4
-  here=$(dirname "$0") agent=$prefix/bin/firstlight unit=/etc/systemd/system/firstlight.service
-  wanted=$(sed "s|/opt/firstlight|$prefix|; s|:/etc/firstlight/agent.toml|:$config|" "$here/firstlight.service")
-  if [ "$(cat "$unit" 2>/dev/null || :)" != "$wanted" ]; then
-    changed=yes
-    printf '%s\n' "$wanted" >"$unit.new"
-    chmod 644 "$unit.new"
-    mv "$unit.new" "$unit"
-  fi
+  prefix=$1 config=$2 state=$3 changed=$4 service=${5:-yes}
+  here=$(cd "$(dirname "$0")" && pwd) agent=$prefix/bin/firstlight place=/etc/systemd/system
+  if [ "$service" = no ]; then without; return; fi
+  put_units
   if [ "$changed" = no ] && systemctl --quiet is-active firstlight && systemctl --quiet is-enabled firstlight; then
     printf 'firstlight: nothing to do: this box is enrolled and the service runs. More: %s status\n' "$agent"
     return
   fi
+  systemctl daemon-reload
+  # shellcheck disable=SC2086 # several
+  systemctl --quiet enable $switched_on
+  if [ "$changed" = install ] && [ ! -e "$state/registration.json" ]; then return; fi
   # Root may just have written there. systemd hands a directory that is not the service user's over, with all in it.
   chown 0:0 "$state/."
-  systemctl daemon-reload
-  systemctl --quiet enable firstlight
   systemctl restart firstlight || give_up "The service does not start." "See why: journalctl -u firstlight -n 20"
+  [ ! -e "$place/firstlight-upgrade.path" ] || systemctl start firstlight-upgrade.path ||
+    printf 'firstlight: upgrades from the hub do not start. See why: journalctl -u firstlight-upgrade.path\n' >&2
   # Only now: until the restart the old process may still have read from the old files.
-  for each in "$prefix"/lib/*; do
-    [ "$each/share" -ef "$here" ] || rm -rf "$each"
-  done
+  tidy_up
+  [ "$changed" != install ] || return 0
   "$agent" status --wait-online 30 >/dev/null ||
     give_up "The service runs, but no heartbeat was accepted in 30 s. It goes on trying." "See why: $agent status"
   printf 'firstlight: this box is online, and will be after each start. More:\n  %s status\n' "$agent"
 }
+
+without() {
+  if [ "$changed" = yes ]; then printf 'firstlight: this box is enrolled; it beats while this runs:\n  %s run\n' "$agent"
+  elif "$agent" status >/dev/null 2>&1; then printf 'firstlight: nothing to do: this box is enrolled and online\n'
+  else printf 'firstlight: nothing to do: this box is enrolled; it beats while this runs: %s run\n' "$agent"; fi
+}
+
+put_units() { # sets changed, and switched_on to those that start by themselves
+  switched_on=firstlight.service
+  for name in firstlight.service firstlight-upgrade.service firstlight-upgrade.path firstlight-firstboot.service; do
+    [ -e "$here/$name" ] || continue
+    put "$place/$name" "$(sed "s|/opt/firstlight|$prefix|g; s|/etc/firstlight/agent.toml|$config|g
+      s|/etc/firstlight\([^-]\)|${config%/*}\1|g" "$here/$name")"
+    case $name in *.path | *-firstboot.service) switched_on="$switched_on $name" ;; esac
+  done
+  version=$(systemctl --version | sed -n '1s/^systemd \([0-9][0-9]*\).*/\1/p')
+  if [ "${version:-0}" -ge 254 ] && [ -e "$here/firstlight-restart.conf" ]; then
+    put "$place/firstlight.service.d/firstlight-restart.conf" "$(cat "$here/firstlight-restart.conf")"
+  fi
+}
+
+put() { # FILE TEXT: whole or not at all, and only if it differs
+  [ "$(cat "$1" 2>/dev/null || :)" != "$2" ] || return 0
+  [ "$changed" = install ] || changed=yes
+  mkdir -p "${1%/*}"
+  printf '%s\n' "$2" >"$1.new"
+  chmod 644 "$1.new"
+  mv "$1.new" "$1"
+}
+
+tidy_up() { # what runs stays, and the one before it that could take over again
+  before=''
+  for each in "$prefix"/lib/*; do
+    if is_named "$each" || [ ! -e "$each/lib/firstlight/cli/upgrade.py" ]; then continue; fi
+    if [ -z "$before" ] || [ "$each" -nt "$before" ]; then before=$each; fi
+  done
+  for each in "$prefix"/lib/*; do
+    is_named "$each" || [ "$each" = "$before" ] || rm -rf "$each"
+  done
+}
+
+is_named() { grep -qsF "\"$1/lib\"" "$agent" "$agent-proven"; } # by a launcher
 
 give_up() { # SENTENCE NEXT_STEP
   printf 'firstlight: %s\n  %s\n' "$1" "$2" >&2

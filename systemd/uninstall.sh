@@ -6,7 +6,7 @@ set -eu
 main() {
   purge=${1:-no} dry_run=${2:-no}
   here=$(cd "$(dirname "$0")" && pwd)
-  prefix=${here%/lib/*/share} unit=/etc/systemd/system/firstlight.service link=/usr/local/bin/firstlight
+  prefix=${here%/lib/*/share} units=/etc/systemd/system link=/usr/local/bin/firstlight
   agent=$prefix/bin/firstlight config=$prefix/etc/agent.toml
   [ "$prefix" != /opt/firstlight ] || config=/etc/firstlight/agent.toml
   if [ ! -e "$prefix/.firstlight" ] || [ "$prefix" = "$here" ]; then
@@ -14,10 +14,8 @@ main() {
     exit 1
   fi
   state=$(sed -n 's/^state_dir = "\(.*\)"$/\1/p' "$config" 2>/dev/null || :)
-  if grep -qs "^ExecStart=$agent " "$unit"; then
-    act "stop and disable the service firstlight" systemctl --quiet disable --now firstlight
-    act "remove $unit" rm -f "$unit"
-    act "let systemd forget it" systemctl daemon-reload
+  if grep -qs "^ExecStart=$agent " "$units/firstlight.service"; then
+    remove_units
   fi
   pid=$(running_pid)
   [ -z "$pid" ] || stop_agent
@@ -31,18 +29,35 @@ main() {
     fi
   fi
   act "remove $config" rm -f "$config" "$config.ca"
-  act "remove the program in $prefix" rm -rf "$prefix/bin" "$prefix/lib" # this script too: nothing of it is read after main
+  [ ! -d "${config%/*}/trust.d" ] || act "remove the release keys in ${config%/*}/trust.d" rm -f "${config%/*}"/trust.d/*.pub
+  # This script too: nothing of it is read after main.
+  act "remove the program in $prefix" rm -rf "$prefix/bin" "$prefix/lib" "$prefix/upgrade.json" "$prefix"/.new.*
   # An own prefix that still holds the registration stays ours.
   [ -e "$prefix/var" ] || act "remove $prefix" rm -f "$prefix/.firstlight"
-  [ "$dry_run" = yes ] || rmdir "${config%/*}" "$prefix" 2>/dev/null || :
+  [ "$dry_run" = yes ] || rmdir "${config%/*}/trust.d" "${config%/*}" "$prefix" 2>/dev/null || :
   [ "$dry_run" = yes ] || printf 'firstlight: removed. The hub still lists this device.\n'
+}
+
+remove_units() {
+  for name in firstlight-upgrade.path firstlight-upgrade.service firstlight-firstboot.service firstlight.service; do
+    [ -e "$units/$name" ] || continue
+    act "stop and disable $name" systemctl --quiet disable --now "$name"
+    [ "$dry_run" = yes ] || systemctl --quiet reset-failed "$name" 2>/dev/null || : # or systemd would not forget it
+    act "remove $units/$name" rm -f "$units/$name"
+  done
+  drop_in=$units/firstlight.service.d
+  [ ! -e "$drop_in/firstlight-restart.conf" ] || act "remove $drop_in/firstlight-restart.conf" rm -f "$drop_in/firstlight-restart.conf"
+  [ "$dry_run" = yes ] || rmdir "$drop_in" 2>/dev/null || : # what others put there stays
+  act "let systemd forget them" systemctl daemon-reload
 }
 
 purge_state() { # only what the agent makes: the settings may name a folder that others use too
   real=$(readlink -f "$state") # the service's state directory is a link to where systemd keeps it
-  for each in "$real"/registration*.json* "$real"/device.key* "$real"/attempt.json* "$real"/enrolled.json* \
-    "$real"/facts.json* "$real"/run.json* "$real"/seen.json* "$real"/status.json* "$real"/spool* "$real"/lock \
-    "$real"/running "$real"/retired "$real"/.*.tmp; do
+  for each in "$real"/registration*.json* "$real"/device.key* "$real"/device-*.key* "$real"/attempt.json* \
+    "$real"/enrolled.json* "$real"/facts.json* "$real"/run.json* "$real"/seen.json* "$real"/status.json* \
+    "$real"/candidate.json* "$real"/change.json* "$real"/wish.json* "$real"/upgrade-wish.json* \
+    "$real"/upgraded.json* "$real"/firstboot.json* "$real"/spool* "$real"/lock "$real"/running "$real"/retired \
+    "$real"/.*.tmp; do
     rm -rf "$each"
   done
   rmdir "$real" 2>/dev/null || printf 'firstlight: %s holds other things; they stay\n' "$real"

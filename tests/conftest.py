@@ -1,4 +1,4 @@
-"""What every test needs: a plain environment, one hypothesis profile, and tests/system kept for make test-system."""
+"""What every test needs: a plain environment, one hypothesis profile, and tests/system and tests/vm kept for make."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-SYSTEM = Path(__file__).parent / "system"
+OWN_MARKS = {Path(__file__).parent / name: name for name in ("system", "vm")}
 
 # Our programs run without the habits of the machine they are tested on: its proxies, its trust, its byte code setting.
 for name in (
@@ -23,7 +23,8 @@ hypothesis.settings.load_profile("house")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks everything under tests/system, so that no file there can forget it."""
+    """Marks everything under tests/system and tests/vm, so that no file there can forget it."""
     for item in items:
-        if SYSTEM in item.path.parents:
-            item.add_marker(pytest.mark.system)
+        for folder, name in OWN_MARKS.items():
+            if folder in item.path.parents:
+                item.add_marker(name)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from firstlight.core.exchange import HttpCall, HttpReply
 from firstlight.core.lifecycle import Accepted, Told
-from firstlight.core.model import Moment, Registration
+from firstlight.core.model import Moment, Offer, Registration, Upgraded
 
 
 class FakeClock:
@@ -130,3 +130,25 @@ class FakeChanges:
         """True from the asking on that the test names."""
         self.asked.append(trouble)
         return self.due_after is not None and len(self.asked) >= self.due_after
+
+
+class FakeUpgrades:
+    """A last result that is told once, and again with the first beat of each connection."""
+
+    def __init__(self, last: Upgraded | None = None) -> None:
+        self.last = last
+        self.is_untold = True
+        self.offers: list[Offer] = []
+
+    def note(self, event: Accepted | Told) -> None:
+        """Keeps an offer."""
+        if event.upgrade is not None:
+            self.offers.append(event.upgrade)
+
+    def result(self, *, is_first: bool) -> Upgraded | None:
+        """What there is to say."""
+        return self.last if is_first or self.is_untold else None
+
+    def told(self) -> None:
+        """It was."""
+        self.is_untold = False

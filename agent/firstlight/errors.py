@@ -4,6 +4,7 @@
     ├── UsageError            what was typed, or a settings file, cannot be used       exit 2
     ├── InvitationError       the installId or payload itself is wrong                exit 65
     ├── UnreachableError      the platform was not reached, or not understood: retry  exit 69
+    ├── UpgradeError          a release was refused or given up: the old one runs on  exit 70
     ├── StateError            this machine's state cannot be read or written          exit 74
     ├── NotEnrolledError      a verb that needs a registration found none             exit 78
     └── RefusedError          the platform said a named, permanent no                 exit 78
@@ -25,6 +26,11 @@ HINTS = {
     "endpoint_insecure": "Use https://. Plain http:// is accepted for this machine's own loopback only.",
     "pin_malformed": "Copy the pin again: it reads sha256// followed by 44 characters.",
     "ca_malformed": "Give a PEM file with the hub's CA certificate.",
+    "invitation_malformed": (
+        "Put the operator's install command into it as it is, or three lines: hub = https://HOST:PORT, "
+        "pin = sha256//…, install_id = …"
+    ),
+    "payload_unsupported": "Ask the operator for an install command, or install a newer agent.",
     "already_enrolled": "To enroll this box anew, run 'firstlight reset' first.",
     # the way to the platform
     "dns_failed": "Check the box's DNS server and the spelling of the name.",
@@ -71,6 +77,7 @@ HINTS = {
     "status_overdue": "Look for a full disk, a frozen process or a box that is overloaded, then restart the agent.",
     "state_locked": "Another firstlight command is at work on this state directory. Wait for it to end.",
     "clock_wrong": "Set the clock or let NTP do it. Enrolling goes on without dates where the hub's key is pinned.",
+    "sandbox_weakened": "See which drop-in takes it away: systemctl cat firstlight",
     "not_enrolled": "Run 'firstlight enroll' with an installId from the hub.",
     "retired": "The hub removed this device. Ask for a new installId, run 'firstlight reset', then enroll again.",
     "internal": "This is a fault in firstlight. Run again with --debug and send the report to its makers.",
@@ -92,6 +99,29 @@ HINTS = {
     "rotation_failed": "The present credential stays in use. Run 'firstlight rotate' again, or see: firstlight status",
     "move_untrusted": "Somebody may be playing the hub. The box stays where it is; tell the operator.",
     "take_back_not_allowed": "The operator can allow it with the hub's setting take_back.",
+    # upgrades
+    "bundle_damaged": "Fetch or copy the bundle again; compare its SHA-256 with the hub's.",
+    "bundle_newer": "Upgrade in two steps: first to an older release that can read this one.",
+    "bundle_unfit": "Take the bundle for this box's processor, with one of the Pythons that the box has.",
+    "bundle_missing": "On the hub: make bundle, or put a bundle for this box into its folder bundles.",
+    "upgrade_untrusted": (
+        "Run the pasted install command again: it brings the hub's release key. Or give the release's --id."
+    ),
+    "upgrade_forged": "Somebody changed this bundle, or it is of another release. Fetch it again from the hub.",
+    "upgrade_key_unsafe": "Make it root's alone: chown root FILE and chmod go-w FILE, for the folder too.",
+    "upgrade_older": "To go down on purpose: firstlight upgrade FILE --allow-older",
+    "upgrade_no_space": "Free some space on that disk, then run the command again.",
+    "upgrade_broken": "Report this release to its makers; the old one runs on.",
+    "upgrade_crashed": "See why: journalctl -u firstlight. The old release runs again.",
+    "upgrade_not_proved": "Check that this box reaches the hub, then upgrade again. The old release runs meanwhile.",
+    "upgrade_undone": "A person at the box went back to the release before.",
+    "upgrade_no_previous": "This box has no other release. Give the bundle of one: firstlight upgrade FILE",
+    "upgrade_one_way": "Give a bundle of a release that can upgrade itself.",
+    "upgrade_under_way": "An upgrade is being proved. Wait for its end, or see: firstlight upgrade --check",
+    "upgrade_managed": "Upgrade it with: apt-get install --only-upgrade firstlight",
+    "upgrade_unsupported": "Upgrade it the way it was installed (pip), or install it with the hub's pasted command.",
+    "upgrade_unattended": "No upgrade unit watches here. Run: firstlight upgrade",
+    "upgrade_malformed": "The hub will say it again; if not, run: firstlight upgrade",
     # the desk
     "api_key_missing": "Give an operator key: a file with --key-file, or FIRSTLIGHT_API_KEY_FILE.",
     "unauthorized": "Check the operator key.",
@@ -107,6 +137,8 @@ HINTS = {
     "hub_served": "Stop the process named above first. The verbs 'key' and 'backup' work while it serves.",
     "hub_damaged": "Restore this file from a backup of the hub.",
     "key_file_exists": "Give another file, or move that one away first.",
+    "rollout_exists": "End it first: firstlight-hub rollout end",
+    "rollout_missing": "Start one: firstlight-hub rollout start",
     "backup_exists": "Give a name that is not taken yet.",
     "backup_format": "Give a new folder, or a new file that ends in .tar.",
     "address_in_use": "Stop what listens there, or choose another --port.",
@@ -174,6 +206,12 @@ class StateError(FirstlightError):
     """The state directory or a file in it cannot be read or written."""
 
     exit_status = 74
+
+
+class UpgradeError(FirstlightError):
+    """A release that was refused, or given up after it was tried; the one before runs on."""
+
+    exit_status = 70
 
 
 class NotEnrolledError(FirstlightError):

@@ -94,12 +94,12 @@ def closure(root: str, requires: Callable[[str], Iterable[str] | None], where: E
                 "Add it, then run the command again.",
             )
         found.add(name)
-        waiting.extend((needed, name) for line in lines if (needed := _needed(line, where)))
+        waiting.extend((needed_name, name) for line in lines if (needed_name := needed(line, where)))
     return sorted(found)
 
 
-def _needed(line: str, where: Environment) -> str:
-    """The canonical name that a Requires-Dist line asks for in an environment, or ""."""
+def needed(line: str, where: Environment) -> str:
+    """The canonical name that a Requires-Dist line asks for in an environment, or "". Raises RequirementError."""
     requirement, _, marker = line.partition(";")
     name = re.match(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)", requirement)
     if name is None:

@@ -17,17 +17,18 @@ from typing import TypeVar
 from cryptography import x509
 
 from firstlight.errors import FirstlightError, StateError, UsageError
+from firstlight_hub import release_keys, tls
 from firstlight_hub import settings as settings_room
-from firstlight_hub import tls
 from firstlight_hub.authorities import Authorities, server_fits
 from firstlight_hub.ca_files import CaFiles
 from firstlight_hub.private_files import damaged, parsed, read_private
 from firstlight_hub.private_files import write_private as write_private
+from firstlight_hub.release_keys import ReleaseKeys
 from firstlight_hub.settings import Settings
 from firstlight_hub.store.sqlite import SqliteStore
 
 KEPT = ("hub.toml", "ca.pem", "ca.key", "server.pem", "server.key", "secret")
-KEPT_IF_THERE = ("broker.token", "move.json", "ca-next.*", "ca-former-*")
+KEPT_IF_THERE = ("broker.token", "move.json", "ca-next.*", "ca-former-*", "release.key", "release-former-*.key")
 DATABASE = "hub.sqlite3"
 UNFINISHED = ".init-unfinished"
 SECRET_BYTES = 32
@@ -98,6 +99,7 @@ class HubFolder:
             write_private(self.server_certificate, tls.certificate_pem(leaf))
             write_private(self.path / "secret", secrets.token_bytes(SECRET_BYTES))
             SqliteStore(self.database).close()
+            release_keys.load(self.path)
         except OSError as error:
             raise StateError("state_unwritable", f"{self.path} cannot be written: {error.strerror}.") from None
 
@@ -132,6 +134,15 @@ class HubFolder:
         if len(found) != SECRET_BYTES:
             raise damaged(self.path / "secret", f"has {len(found)} bytes instead of {SECRET_BYTES}")
         return found
+
+    def release_keys(self, settings: Settings) -> ReleaseKeys:
+        """The keys that sign releases and those that boxes trust; made on a hub of an older version.
+
+        Raises:
+            StateError: ``hub_damaged``, ``state_unwritable``.
+            UsageError: ``settings_invalid``: a key that hub.toml names cannot be used.
+        """
+        return release_keys.load(self.path, settings.release_keys)
 
     def ca_pem(self) -> str:
         """The hub's present CA, which devices are told to trust. Raises as ``authorities``."""

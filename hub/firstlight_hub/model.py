@@ -7,8 +7,9 @@ import re
 from datetime import datetime, timezone
 from typing import NamedTuple
 
-from firstlight.core.model import Facts, Secret
+from firstlight.core.model import Facts, Secret, Upgraded
 from firstlight.errors import RefusedError
+from firstlight_hub.rollout import Upgrade
 
 READ, UPDATE = "device:read", "device:update"
 SCOPES = (READ, UPDATE)
@@ -58,6 +59,7 @@ class Device(NamedTuple):
         clone_at_ms: when two boxes were last seen to beat as this device, or None.
         gone_at_ms: when the broker last reported its will, or None; only a hint.
         certificate_ends_at_ms: when the certificate of its present key ends, or None; read only, never put.
+        upgrade: its last upgrade, or None; read only likewise.
     """
 
     number: int
@@ -88,6 +90,7 @@ class Device(NamedTuple):
     clone_at_ms: int | None = None
     gone_at_ms: int | None = None
     certificate_ends_at_ms: int | None = None
+    upgrade: Upgrade | None = None
 
 
 class Certificate(NamedTuple):
@@ -179,7 +182,7 @@ class HistoryRow(NamedTuple):
 class BeatRow(NamedTuple):
     """What one accepted beat writes. It counts only while ``key_hash`` is still the key of device ``number``.
 
-    ``boot_id`` and ``clone_at_ms`` are None where they stay as they are.
+    ``boot_id`` and ``clone_at_ms`` are None where they stay as they are; ``upgraded`` where it says nothing of it.
     """
 
     number: int
@@ -192,6 +195,7 @@ class BeatRow(NamedTuple):
     history: tuple[HistoryRow, ...]
     boot_id: str | None = None
     clone_at_ms: int | None = None
+    upgraded: Upgraded | None = None
 
 
 class Invited(NamedTuple):

@@ -66,6 +66,10 @@ certificate_days = 90
 ca_certificate = ""
 ca_key = ""
 
+# Further public keys whose releases boxes shall take as an upgrade, such as a maker's whose private key is kept
+# offline: files with an Ed25519 key in PEM, relative to this folder. The hub's own key is always among them.
+release_keys = []
+
 # Addresses of proxies that may hand over a client certificate in the header below (as RFC 9440 has it, or as nginx
 # escapes PEM).
 trusted_proxies = []
@@ -128,6 +132,7 @@ class Settings(NamedTuple):
     certificate_days: int = 90
     ca_certificate: str = ""
     ca_key: str = ""
+    release_keys: tuple[str, ...] = ()
     trusted_proxies: tuple[str, ...] = ()
     client_certificate_header: str = "Client-Cert"
     mqtt: str = "off"
@@ -163,7 +168,7 @@ CHOICES = {
     "credential": ("secret", "certificate"),
     "mqtt": ("off", "mosquitto", "external", "rabbitmq"),
 }
-LISTS = ("hosts", "trusted_proxies")
+LISTS = ("hosts", "release_keys", "trusted_proxies")
 
 
 def template(hosts: tuple[str, ...], port: int, workspace: str) -> str:
@@ -222,6 +227,7 @@ def parse(read: Mapping[str, object]) -> Settings:
     if bad := [one for one in proxies if not _is_address(one)]:
         raise UsageError("settings_invalid", f"hub.toml: trusted_proxies: {bad[0][:80]!r} is not an address.")
     plain["trusted_proxies"] = proxies
+    plain["release_keys"] = tuple(_texts("release_keys", read.get("release_keys", [])))
     settings = Settings(hosts=hosts, workspaces=_workspaces(read.get("workspace", {})), **plain)  # type: ignore[arg-type]
     return _check_address(settings)
 

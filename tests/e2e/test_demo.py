@@ -20,7 +20,7 @@ def same_for_all(text: str) -> str:
         (r"/devices/v2/[a-z0-9]{20,}/", "/devices/v2/ID/"),
         (r"roof-camera-[a-z0-9]+", "DEVICE"),
         (r"\S*firstlight-demo-\w+", "FOLDER"),
-        (r"cp3\d+-\w+", "TAG"),
+        (r"cp3\d+-\w+|\w+ with Python 3\.\d+", "TAG"),
         (r"agent \d+\.\d+\.\d+", "agent VERSION"),
     ):
         text = re.sub(pattern, word, text)

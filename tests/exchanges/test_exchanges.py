@@ -26,6 +26,7 @@ from firstlight.core.model import (
     Registration,
     Secret,
     Trust,
+    Upgraded,
     parse_broker,
     parse_endpoint,
 )
@@ -68,6 +69,7 @@ PAIRINGS = {
     "mqtt-certificate": OVER_MQTT._replace(credential=CERTIFICATE),
 }
 BEAT = Beat(7, MOMENT, Metrics(0.5, 0.25), __version__, None, "0" * 16)
+UPGRADED = Upgraded("0.3.0", "5eed" * 16, 1, "upgrade_unproved", "No beat of 0.3.0 was accepted within 120 s.")
 FACTS = Facts(hostname="box", type="jetson", hardware=Hardware(total_memory_mb=8000))
 NEW = management.NewDevice("Cam 1", "ai1", tags=("roof",), offline_mode=True)
 WISHES = INVITATION._replace(transport="websocket", credential="certificate")
@@ -101,6 +103,7 @@ VERBS: dict[str, tuple[Make, Read]] = {
     ),
     "beat": (lambda kept: device.beat(kept, BEAT), device.read_beat),
     "beat_that_asks": (lambda kept: device.beat(kept, BEAT._replace(asks=True)), device.read_beat),
+    "beat_after_upgrade": (lambda kept: device.beat(kept, BEAT._replace(upgraded=UPGRADED)), device.read_beat),
     "appeal": (lambda kept: device.appeal(kept, BEAT._replace(asks=True)), device.read_beat),
     "take_back": (device.take_back, device.read_beat),
     "create": (lambda kept: management.create(HUB, "demo", KEY, NEW), _only(management.read_created)),
@@ -143,7 +146,10 @@ def _shown(call: Call) -> dict[str, Any]:
 def _described(value: Any, wanted: dict[str, Any]) -> dict[str, Any]:
     """The value in the words of the golden file, as far as the file speaks of it."""
     if "event" in wanted:
-        return {"event": type(value).__name__, **{name: getattr(value, name) for name in wanted if name != "event"}}
+        found = {name: getattr(value, name) for name in wanted if name != "event"}
+        if found.get("upgrade"):
+            found["upgrade"] = found["upgrade"]._asdict()
+        return {"event": type(value).__name__, **found}
     if "registration" in wanted:
         full = {
             **value._asdict(),
@@ -213,7 +219,10 @@ def test_a_login_names_the_device_and_nothing_else() -> None:
 
 def test_what_comes_unasked_is_read_or_passed_over() -> None:
     """An answer on the device's topic is told; an error, junk or nothing is not."""
-    told = device.heard(OVER_MQTT, b'{"serverTime": 5.5, "intervalS": 30, "rotate": true, "move": "a.b"}')
+    offer = {"version": "0.3.0", "id": "5eed" * 16, "path": "/bundles/firstlight-0.3.0-x86_64.tar", "attempt": 2}
+    said = {"serverTime": 5.5, "intervalS": 30, "rotate": True, "move": "a.b", "upgrade": offer}
+    told = device.heard(OVER_MQTT, json.dumps(said).encode())
     assert told is not None and told[:6] == (30.0, 5.5, False, True, False, "a.b")
+    assert told.upgrade is not None and told.upgrade._asdict() == offer
     for junk in (b"", b"[]", b'{"error": {"type": "key_invalid", "message": "No."}}', b"\xff" * 70_000):
         assert device.heard(OVER_MQTT, junk) is None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from firstlight import __version__
 from firstlight.core.model import Beat, Facts, Hardware, Metrics, MissedBeat, Moment, Secret
 from firstlight.wire.facts import facts_hash
 from firstlight.wire.heartbeat import encode_beat
@@ -27,6 +27,8 @@ from firstlight.wire.renewal import RenewRequest, encode_renewal, statement
 from firstlight_hub.api.app import build_app
 from firstlight_hub.api.parts import Parts, Site
 from firstlight_hub.authorities import Authorities, Authority
+from firstlight_hub.bundle_contents import Files
+from firstlight_hub.bundle_file import write_bundle
 from firstlight_hub.ingest.group_commit import Write
 from firstlight_hub.issuer import Issuer
 from firstlight_hub.model import Device
@@ -257,9 +259,8 @@ def world(
     """A hub that lives as long as the block; ``write_beats`` may stand in for a disk that fails."""
     clock, store = TurnedClock(), SqliteStore(folder / "hub.sqlite3")
     try:
-        bundle = folder / "firstlight-0.2.0-cp311-x86_64.tar.gz"
-        with tarfile.open(bundle, "w:gz") as archive:
-            archive.addfile(tarfile.TarInfo("lib/firstlight/__init__.py"))
+        small: Files = {"lib/firstlight/__init__.py": b"", "share/setup.sh": b""}
+        write_bundle(folder, __version__, "x86_64", ("3.11", "3.12"), small, b"#!/bin/sh\n", lambda manifest: {})
         site = Site("https://hub.example:8443", "sha256//" + "A" * 43 + "=", "CA PEM\n", Shelf(folder), brokers or {})
         issuing = Issuing(clock, b"s" * 32, Issuer(authorities, 90) if signs else None, site.brokers, *usual)
         beats = Beats(store, clock, 60, 7, broker)

@@ -14,6 +14,8 @@ from firstlight_hub.cli import main
 from firstlight_hub.cli.main import parser
 from firstlight_hub.folder import HubFolder
 
+MADE = {"hub.toml", "ca.pem", "ca.key", "server.pem", "server.key", "secret", "release.key", "hub.sqlite3"}
+
 
 def run(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str, str]:
     """Runs one command in this process -> exit status, output, errors."""
@@ -34,7 +36,7 @@ def test_init_makes_everything_for_its_owner_only(folder: Path) -> None:
     """The folder is 0700 and each file in it 0600; the secret has 32 bytes."""
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
-    assert set(modes) == {"hub.toml", "ca.pem", "ca.key", "server.pem", "server.key", "secret", "hub.sqlite3"}
+    assert set(modes) == MADE
     assert set(modes.values()) == {0o600}
     assert len((folder / "secret").read_bytes()) == 32
     assert stat.S_IMODE((folder.parent / "key").stat().st_mode) == 0o600
@@ -225,12 +227,11 @@ def test_backup_has_everything_and_overwrites_nothing(folder: Path, capsys: pyte
         assert run(capsys, "backup", "--dir", folder, target)[0] == 0
         status, _, errors = run(capsys, "backup", "--dir", folder, target)
         assert (status, "[backup_exists]" in errors) == (2, True)
-    names = {"hub.toml", "ca.pem", "ca.key", "server.pem", "server.key", "secret", "hub.sqlite3"}
-    assert {path.name for path in copy.iterdir()} == names
+    assert {path.name for path in copy.iterdir()} == MADE
     assert {stat.S_IMODE(path.stat().st_mode) for path in copy.iterdir()} == {0o600}
     assert (stat.S_IMODE(copy.stat().st_mode), stat.S_IMODE(packed.stat().st_mode)) == (0o700, 0o600)
     with tarfile.open(packed) as archive:
-        assert set(archive.getnames()) == names
+        assert set(archive.getnames()) == MADE
     assert (copy / "secret").read_bytes() == (folder / "secret").read_bytes()
     assert len(run(capsys, "key", "list", "--dir", copy)[1].splitlines()) == 2
 

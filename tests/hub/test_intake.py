@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from firstlight.core.model import Beat, Metrics, Moment
+from firstlight.core.model import Beat, Metrics, Moment, Offer, Upgraded
 from firstlight.wire import topics
 from firstlight.wire.heartbeat import encode_beat
 from firstlight_hub.ingest.group_commit import GroupCommit
 from firstlight_hub.ingest.intake import Intake
 from firstlight_hub.ingest.pace import ANSWERS, BEATS, FLOOD
 from firstlight_hub.model import BeatRow, Device, Tombstone
+from firstlight_hub.rollout import Upgrade
 from firstlight_hub.service.beats import Beats
 from firstlight_hub.store.sqlite import SqliteStore
 from tests.hub.hub_world import BOOT, START_MS, HeardBroker
@@ -42,6 +43,7 @@ class Desk:
         self.is_broken = False
         self.now_ms = START_MS
         self.move = ""
+        self.offer: Offer | None = None
         self.settled: list[tuple[str, bool]] = []
         self.answers: list[tuple[str, dict[str, object]]] = []
         self.first: list[tuple[str, dict[str, object]]] = []
@@ -68,7 +70,9 @@ class Desk:
         async def work() -> None:
             commits = GroupCommit(self.write)
             clock = lambda: self.now_ms  # noqa: E731
-            self.beats = beats = Beats(self.store, clock, 60, 7, self.broker, lambda beat: self.move)
+            self.beats = beats = Beats(
+                self.store, clock, 60, 7, self.broker, lambda beat: self.move, lambda device_id, beat: self.offer
+            )
             intake = Intake(beats, commits, lambda topic, answer: self.answers.append((topic, json.loads(answer))))
             self.counted = intake.complaints.counted
             await self._take(intake, first)
@@ -138,6 +142,25 @@ def test_move_that_was_just_ordered(desk: Desk) -> None:
     assert desk.run((TOPIC, body(2)), (TOPIC, body(3)), before=order) == [("0", True), ("1", True)]
     ((topic, told),) = desk.answers
     assert topic == topics.answer("demo", "cam") and told["move"] == "a.b"
+
+
+def test_release_that_is_offered(desk: Desk) -> None:
+    """A connected device that asks for nothing is told of it with its next beat, and how it went is stored."""
+    offer = Offer("0.3.0", "5eed" * 16, "/bundles/firstlight-0.3.0-x86_64.tar", 1)
+    with desk.store.writing() as transaction:
+        transaction.put_upgrade(last(desk).number, Upgrade(*offer[:2], 1, offer.path, 1))
+
+    def choose() -> None:
+        desk.offer = offer
+        desk.beats.have_news(["cam", "nobody"])
+
+    ended = Beat(3, Moment(BOOT, 1.0, 1.0), Metrics(), "0.1.0", None, "0123456789abcdef")
+    said = encode_beat(ended._replace(upgraded=Upgraded(*offer[:2], 1, "upgrade_crashed")))
+    assert desk.run((TOPIC, body(2)), (TOPIC, said), before=choose) == [("0", True), ("1", True)]
+    ((topic, told),) = desk.answers
+    assert topic == topics.answer("demo", "cam") and told["upgrade"] == offer._asdict()
+    found = last(desk).upgrade
+    assert found is not None and found.code == "upgrade_crashed"
 
 
 def test_nonsense_is_settled(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:

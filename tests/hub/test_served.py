@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import socket
@@ -18,6 +17,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from firstlight import __version__
+from firstlight_hub.bundle_contents import Files
+from firstlight_hub.bundle_file import read_bundle, write_bundle
 from tests.hub.hub_world import Box
 from tests.hub.served import PATIENCE_S, Served, change, command, environment, make
 
@@ -299,17 +301,17 @@ def test_killed_serve_leaves_no_lock(hub: Served, folder: Path) -> None:
 def test_bundle_put_there_while_it_serves_is_offered(hub: Served) -> None:
     """A bundle for another box is in the next script and can be fetched, without a restart."""
     _, install_id, _ = hub.create()
-    (own,) = (hub.folder / "bundles").glob("*.tar.gz")
-    tag = "cp310-riscv64"
+    bundles = hub.folder / "bundles"
+    (own,) = bundles.glob("*.tar")
+    arch = "aarch64" if "x86_64" in own.name else "x86_64"
     script = f"/devices/v2/{install_id}/install.sh"
-    assert tag not in hub.client.get(script).text
-    added = own.with_name(own.name.replace(own.name.split("-", 2)[2], f"{tag}.tar.gz"))
-    shutil.copy(own, added)
-    sha256 = hashlib.sha256(own.read_bytes()).hexdigest()
-    assert f"{tag}={sha256}" in hub.client.get(script).text
-    assert hub.client.get(f"/bundles/{added.name}").content == own.read_bytes()
+    assert f"{arch}=" not in hub.client.get(script).text
+    small: Files = {"lib/firstlight/__init__.py": b""}
+    added = write_bundle(bundles, __version__, arch, ("3.10", "3.12"), small, b"#!/bin/sh\n", lambda manifest: {})
+    assert f"{arch}={read_bundle(added).id}=3.10,3.12" in hub.client.get(script).text
+    assert hub.client.get(f"/bundles/{added.name}").content == added.read_bytes()
     added.unlink()
-    assert tag not in hub.client.get(script).text
+    assert f"{arch}=" not in hub.client.get(script).text
     assert hub.client.get(f"/bundles/{added.name}").status_code == 404
 
 

@@ -9,27 +9,32 @@ from typing import NamedTuple
 import pytest
 
 from firstlight_hub.bundle import ensure_bundles
+from firstlight_hub.release_keys import ReleaseKeys, key_id, make_key, public_pem
+from firstlight_hub.shelf import Offered
 from tests.e2e.conftest import Hub
 from tests.install.scene import BundleServer
 
+KEY = make_key()
+KEYS = ReleaseKeys({key_id(KEY): KEY}, {key_id(KEY): public_pem(KEY)})
+
 
 class Bundles(NamedTuple):
-    """A directory of bundles, and their hashes by name."""
+    """A directory of bundles, and what a hub would offer of it."""
 
     folder: Path
-    known: dict[str, str]
+    known: list[Offered]
 
     @property
     def own(self) -> Path:
         """The bundle of the running Python."""
-        return self.folder / next(iter(self.known))
+        return self.folder / self.known[0].name
 
 
 @pytest.fixture(scope="session")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> Bundles:
     """The bundle of the running Python, made once; tests leave it as it is."""
     folder = tmp_path_factory.mktemp("bundles")
-    return Bundles(folder, ensure_bundles(folder).offered())
+    return Bundles(folder, ensure_bundles(folder, KEYS).offered())
 
 
 @pytest.fixture

@@ -18,12 +18,13 @@ import trustme
 
 from firstlight import __version__
 from firstlight_hub.installer import render_install_script
+from firstlight_hub.shelf import Offered
 
 INSTALL_ID = "k3v9x2m7q4t8w1z6b5n0c3d7f2"
 # What every Linux has that the script may use, busybox or coreutils.
 PLAIN_TOOLS = (
     *("sh", "cat", "chmod", "cut", "df", "dirname", "grep", "head", "id", "ln", "ls", "mkdir", "mktemp", "mv"),
-    *("readlink", "rm", "rmdir", "sed", "tail", "uname"),
+    *("readlink", "rm", "rmdir", "sed", "sort", "tail", "tr", "uname"),
 )
 PYTHON = Path(os.path.realpath(sys.executable))
 
@@ -89,7 +90,7 @@ class BundleServer:
 
 
 def rendered(
-    hub_url: str, bundles: dict[str, str], *, pin: str | None = None, refusal: tuple[str, str] | None = None
+    hub_url: str, bundles: Sequence[Offered], *, pin: str | None = None, refusal: tuple[str, str] | None = None
 ) -> str:
     """The install script of a hub."""
     return render_install_script(

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 
-from firstlight_hub.bundle import own_tag
+from firstlight import __version__
+from firstlight_hub.bundle_contents import own_arch, own_python
+from firstlight_hub.shelf import Offered
 from tests.install.conftest import Bundles
 from tests.install.scene import INSTALL_ID, PYTHON, BundleServer, rendered, run, tools, tree
 
@@ -63,7 +65,7 @@ def test_dry_run_changes_nothing(server: BundleServer, bundles: Bundles, prefix:
 
 def test_wrong_hash_installs_nothing(server: BundleServer, bundles: Bundles, prefix: Path) -> None:
     """A bundle that is not the one the hub promised is not unpacked, whoever brought it."""
-    wrong = dict.fromkeys(bundles.known, "0" * 64)
+    wrong = [one._replace(id="0" * 64) for one in bundles.known]
     done = run(rendered(server.url, wrong), "--prefix", str(prefix))
     assert_failed(done, prefix, "not what the hub promised", SPENT_NOTHING)
 
@@ -174,16 +176,17 @@ def test_newer_python_beside_an_old_one_is_found(bundles: Bundles, prefix: Path,
     (path / "python3.13").symlink_to(PYTHON)
     done = run(rendered("https://127.0.0.1:1", bundles.known), "--dry-run", "--prefix", str(prefix), path=path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert own_tag() in done.stdout
+    assert f"{own_arch()} with Python {own_python()}" in done.stdout
 
 
 def test_hub_without_this_bundle_says_what_it_has(prefix: Path) -> None:
     """A box whose Python or processor the hub has nothing for: both are named."""
-    name = "firstlight-0.2.0-cp310-riscv64.tar.gz"
-    done = run(rendered("https://127.0.0.1:1", {name: "0" * 64}), "--prefix", str(prefix))
-    assert_failed(
-        done, prefix, f"for this box ({own_tag()}", "only for: cp310-riscv64", "make bundle OUTPUT=HUB_DIR/bundles"
-    )
+    other = Offered(__version__, "riscv64", ("3.10", "3.12"), "0" * 64, "x", True)
+    for has, said in ((other, "riscv64"), (other._replace(arch=own_arch(), pythons=("3.10", "3.4")), own_arch())):
+        done = run(rendered("https://127.0.0.1:1", [has]), "--prefix", str(prefix))
+        fits = f"for this box ({own_arch()} with Python {own_python()}"
+        only = f"only for: {said} with Python {', '.join(has.pythons)}."
+        assert_failed(done, prefix, fits, only, "make bundle OUTPUT=HUB_DIR/bundles")
 
 
 def test_directory_with_other_things_is_left_alone(bundles: Bundles, prefix: Path) -> None:

@@ -10,14 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from firstlight_hub.bundle import shipped
-from firstlight_hub.installer import render_install_script
+from firstlight import __version__
+from firstlight_hub.bundle_contents import shipped
+from firstlight_hub.installer import render_bundle_installer, render_install_script
+from firstlight_hub.release_keys import key_id, make_key, public_pem
+from firstlight_hub.shelf import Offered
 from tests.install.scene import INSTALL_ID, rendered, run
 
 HUB = "https://hub.example:8443"
-BUNDLES = {
-    f"firstlight-0.1.0-cp3{minor}-{machine}.tar.gz": "ab" * 32 for minor in (10, 12) for machine in ("x86_64", "arm")
-}
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+BUNDLES = [
+    Offered(__version__, arch, PYTHONS, "ab" * 32, f"firstlight-{__version__}-{arch}.tar", True)
+    for arch in ("x86_64", "aarch64")
+]
 REFUSAL = ("The installId was redeemed already.", "Ask the operator for a new one.")
 SHELLCHECK = shutil.which("shellcheck", path=str(Path(sys.executable).parent)) or shutil.which("shellcheck")
 SHELLS = [
@@ -54,27 +59,30 @@ def test_has_at_most_200_lines() -> None:
         pin=None,
         ca_pem="-----BEGIN CERTIFICATE-----\n" + "MIIB\n" * 30 + "-----END CERTIFICATE-----\n",
         bundles=BUNDLES,
-        agent_version="0.1.0",
+        agent_version=__version__,
         refusal=("one\ntwo", "three\n\n\n"),
+        release_keys={key_id(key): public_pem(key) for key in (make_key(), make_key())},
     )
-    assert {len(text.splitlines()) for text in (full(), rendered(HUB, {}), with_ca)} <= set(range(201))
+    assert {len(text.splitlines()) for text in (full(), rendered(HUB, []), with_ca)} <= set(range(201))
 
 
 @pytest.mark.skipif(SHELLCHECK is None, reason="no shellcheck here")
-@pytest.mark.parametrize("case", ["full", "bare", "start-service.sh", "uninstall.sh"])
+@pytest.mark.parametrize("case", ["full", "bare", "install.sh", "setup.sh", "start-service.sh", "uninstall.sh"])
 def test_pleases_shellcheck(case: str) -> None:
-    """The rendered script and the two that travel in the bundle have no warning, not even a remark on style."""
-    text = {"full": full(), "bare": rendered(HUB, {})}.get(case) or shipped(f"systemd/{case}").read_text()
+    """The rendered script and those that travel in the bundle have no warning, not even a remark on style."""
+    made = {"full": full(), "bare": rendered(HUB, []), "install.sh": render_bundle_installer().decode()}
+    text = made.get(case) or shipped(f"systemd/{case}").read_text()
     command = [str(SHELLCHECK), "--shell=sh", "--enable=check-unassigned-uppercase", "--severity=style", "-"]
     done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout == ""
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize("case", ["install", "start-service.sh", "uninstall.sh"])
+@pytest.mark.parametrize("case", ["install", "install.sh", "setup.sh", "start-service.sh", "uninstall.sh"])
 def test_parses_in_each_shell(shell: list[str], case: str) -> None:
     """Each shell that a box may have reads the scripts without complaint."""
-    text = full() if case == "install" else shipped(f"systemd/{case}").read_text()
+    made = {"install": full(), "install.sh": render_bundle_installer().decode()}
+    text = made.get(case) or shipped(f"systemd/{case}").read_text()
     done = subprocess.run([*shell, "-n"], input=text, capture_output=True, text=True, timeout=20, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -108,8 +116,9 @@ def test_values_cannot_become_commands(hostile: str, tmp_path: Path) -> None:
         hub_url=HUB + hostile,
         pin=hostile,
         ca_pem=hostile,
-        bundles={**BUNDLES, f"firstlight-0.1.0-cp311-{hostile}.tar.gz": hostile},
-        agent_version=f"0.1.0{hostile}",
+        bundles=[*BUNDLES, Offered(__version__, hostile, (hostile,), hostile, hostile, True)],
+        agent_version=__version__,
+        release_keys={hostile: hostile.encode()},
         refusal=(f"No: {hostile}", f"Then: {hostile}"),
     )
     done = subprocess.run(
@@ -143,7 +152,7 @@ def test_help_needs_nothing() -> None:
     done = run(full(), "--help")
     assert (done.returncode, done.stderr) == (0, "")
     options = set(re.findall(r"^  (--[a-z-]+)", done.stdout, re.MULTILINE))
-    assert options == {"--dry-run", "--prefix", "--no-service", "--uninstall"}
+    assert options == {"--dry-run", "--prefix", "--no-service", "--with-scanning", "--uninstall"}
 
 
 @pytest.mark.parametrize("prefix", ["relative", "/a b", "/a'b", "/a$b", "/x/../../etc", "/é", "", "/a|b", "/a\nb"])

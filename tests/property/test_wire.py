@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firstlight.core.model import Beat, Facts, Hardware, Metrics, MissedBeat, Moment, Secret
-from firstlight.wire import bounded, heartbeat, move, problem, redeem, renewal, topics
+from firstlight.core.model import Beat, Facts, Hardware, Metrics, MissedBeat, Moment, Offer, Secret, Upgraded
+from firstlight.wire import bounded, bundle, heartbeat, move, problem, redeem, renewal, topics, upgrade
 from firstlight.wire.facts import facts_hash, facts_object, read_facts
 
 TEXT = st.text(
@@ -24,6 +24,14 @@ HARDWARE = st.builds(Hardware, st.none() | TEXT, st.none() | TEXT, SIZES, SIZES)
 FACTS = st.builds(Facts, *[st.none() | TEXT] * 6, HARDWARE)
 SEQUENCES = st.integers(min_value=0, max_value=2**53 - 1)
 MISSED = st.builds(MissedBeat, SEQUENCES, MOMENTS, METRICS, TEXT)
+RELEASE_IDS = st.text("0123456789abcdef", min_size=64, max_size=64)
+VERSIONS = st.from_regex(r"\A[0-9][0-9A-Za-z.+~-]{0,63}\Z")
+ATTEMPTS = st.integers(min_value=1, max_value=1_000_000)
+CODES = st.just("") | st.from_regex(r"\A[a-z][a-z0-9_]{0,63}\Z")
+OFFERS = st.builds(
+    Offer, VERSIONS, RELEASE_IDS, VERSIONS.map(lambda version: f"/bundles/firstlight-{version}.tar"), ATTEMPTS
+)
+RESULTS = st.builds(Upgraded, VERSIONS, RELEASE_IDS, ATTEMPTS, CODES, TEXT | st.just(""))
 BEATS = st.builds(
     Beat,
     SEQUENCES,
@@ -34,6 +42,7 @@ BEATS = st.builds(
     st.just("0" * 16),
     st.lists(MISSED, max_size=3).map(tuple),
     st.booleans(),
+    st.none() | RESULTS,
 )
 INTERVALS = st.integers(min_value=1, max_value=86_400)
 JSON = st.recursive(
@@ -86,7 +95,7 @@ def test_redeem_answers_travel_unchanged(key: Secret, interval_s: int, ca_pem: s
         assert answer == redeem.decode_redeem_answer(redeem.encode_redeem_answer(answer))
 
 
-@given(st.builds(heartbeat.BeatReply, MILLIS, INTERVALS, *[st.booleans()] * 3, TEXT | st.just("")))
+@given(st.builds(heartbeat.BeatReply, MILLIS, INTERVALS, *[st.booleans()] * 3, TEXT | st.just(""), st.none() | OFFERS))
 def test_beat_replies_travel_unchanged(reply: heartbeat.BeatReply) -> None:
     """The hub's clock, interval and wishes arrive as they were sent."""
     assert reply == heartbeat.decode_beat_reply(heartbeat.encode_beat_reply(reply))
@@ -119,6 +128,59 @@ def test_junk_is_no_move(text: str) -> None:
         move.decode_statement(move.unseal(text)[0])
 
 
+CONTENTS = st.builds(bundle.Content, st.text("0123456789abcdef", min_size=64, max_size=64), st.integers(0, 200_000))
+NUMBERS = st.integers(0, 99_999)
+MANIFESTS = st.builds(
+    bundle.Manifest,
+    st.tuples(NUMBERS, NUMBERS, NUMBERS).map(lambda parts: "{}.{}.{}".format(*parts)),
+    st.sampled_from(bundle.ARCHITECTURES),
+    st.lists(st.integers(0, 99).map(lambda minor: f"3.{minor}"), min_size=1, max_size=5).map(tuple),
+    CONTENTS,
+    CONTENTS,
+    st.integers(1, 99),
+    *[st.integers(0, bundle.MAX_UNPACKED)] * 2,
+)
+
+
+@given(MANIFESTS)
+def test_manifests_travel_unchanged(manifest: bundle.Manifest) -> None:
+    """What a builder says of a release is what a box reads, byte for byte."""
+    assert manifest == bundle.decode_manifest(bundle.encode_manifest(manifest))
+
+
+@given(MANIFESTS, st.sampled_from(["format", "version", "arch", "pythons", "files", "installed", "later"]), JSON)
+def test_manifest_with_any_field_is_refused_or_read(manifest: bundle.Manifest, name: str, value: object) -> None:
+    """A manifest in which one field is anything at all is refused by name, or read as one that can be encoded."""
+    source = {**json.loads(bundle.encode_manifest(manifest)), name: value}
+    try:
+        found = bundle.decode_manifest(json.dumps(source, sort_keys=True, separators=(",", ":")).encode())
+    except bounded.WireError:
+        return
+    assert found == bundle.decode_manifest(bundle.encode_manifest(found))
+
+
+@given(st.dictionaries(st.text("0123456789abcdef", min_size=16, max_size=16), st.binary(min_size=64, max_size=64)))
+def test_signatures_travel_unchanged(signatures: dict[str, bytes]) -> None:
+    """Any set of signatures that fits is the same set on the box."""
+    assert signatures == bundle.decode_signatures(bundle.encode_signatures(signatures))
+
+
+@given(st.binary(min_size=1, max_size=200) | st.text(max_size=100).map(str.encode))
+def test_junk_is_no_signature(body: bytes) -> None:
+    """Bytes that are no list of signatures are refused by name."""
+    try:
+        assert bundle.decode_signatures(body) == {}
+    except bounded.WireError:
+        return
+    assert body == b""
+
+
+@given(st.text(max_size=60))
+def test_no_name_leads_out_of_a_payload(name: str) -> None:
+    """Whatever a member is called, it is refused or stays where it is unpacked."""
+    assert not bundle.is_member(name) or (".." not in name.split("/") and name.split("/")[0] in bundle.FOLDERS)
+
+
 IDS = st.text(string.ascii_letters + string.digits + "_-", min_size=1, max_size=64)
 
 
@@ -139,6 +201,7 @@ DECODERS = [
     redeem.decode_take_back,
     renewal.decode_renewal,
     move.decode_statement,
+    bundle.decode_manifest,
 ]
 
 
@@ -150,7 +213,10 @@ def test_junk_is_refused_by_name(decode: object, body: bytes) -> None:
         decode(body)
 
 
-@given(st.sampled_from(["seq", "bootId", "mono", "wall", "agent", "factsHash", "metrics", "facts", "missed"]), JSON)
+FIELDS = ["seq", "bootId", "mono", "wall", "agent", "factsHash", "metrics", "facts", "missed", "ask", "upgraded"]
+
+
+@given(st.sampled_from(FIELDS), JSON)
 def test_one_wrong_field_is_refused_or_read(name: str, value: object) -> None:
     """A beat in which one field is anything at all is either refused or comes back as it was read."""
     body = json.loads(heartbeat.encode_beat(Beat(1, Moment("a" * 32, 1.0, 2.0), Metrics(), "0", Facts("h"), "0" * 16)))
@@ -160,6 +226,44 @@ def test_one_wrong_field_is_refused_or_read(name: str, value: object) -> None:
     except bounded.WireError:
         return
     assert beat == heartbeat.decode_beat(heartbeat.encode_beat(beat))
+
+
+@given(OFFERS, st.sampled_from(Offer._fields), JSON)
+def test_an_offer_with_one_wrong_field_is_refused_or_read(offer: Offer, name: str, value: object) -> None:
+    """Whatever stands in a field of an offer: it is refused by name, or what is read fits every bound."""
+    changed = {**upgrade.offer_object(offer), name: value}
+    try:
+        found = upgrade.read_offer(changed)
+    except bounded.WireError:
+        return
+    assert upgrade.BUNDLE_PATH.match(found.path) and upgrade.RELEASE_ID.match(found.id)
+    assert found == upgrade.read_offer(upgrade.offer_object(found))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/bundles/../hub.toml.tar",
+        "/bundles/firstlight-0.2.0/../../secret.tar",
+        "//other.example/bundles/firstlight-0.2.0-x86_64.tar",
+        "/bundles/firstlight-0.2.0-x86_64.tar?api_key=1",
+        "/bundles/firstlight-0.2.0-x86_64.tar\n",
+        "https://other.example/bundles/firstlight-0.2.0-x86_64.tar",
+        "/bundles/firstlight-%2e%2e.tar",
+    ],
+)
+def test_an_offer_leads_to_a_bundle_of_the_hub_and_nowhere_else(path: str) -> None:
+    """No path climbs out of the bundles, names another server or carries a query."""
+    offer = {"version": "0.2.0", "id": "0" * 64, "path": path, "attempt": 1}
+    with pytest.raises(bounded.WireError):
+        upgrade.read_offer(offer)
+
+
+@given(RESULTS, st.text(max_size=600))
+def test_whatever_sentence_a_result_has_the_hub_can_read_it(result: Upgraded, message: str) -> None:
+    """A sentence that is too long or holds control characters never costs the beat that carries it."""
+    sent = upgrade.read_upgraded(json.loads(json.dumps(upgrade.upgraded_object(result._replace(message=message)))))
+    assert sent[:4] == result[:4] and len(sent.message) <= upgrade.MAX_MESSAGE
 
 
 @pytest.mark.parametrize(

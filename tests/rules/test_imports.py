@@ -50,6 +50,7 @@ OUTSIDE_WORLD = {
 }
 # The payload, the receipt and a move are CBOR and signatures; nothing else pure needs a library.
 LIBRARIES = {
+    "firstlight.wire.bundle": {"cryptography"},
     "firstlight.wire.move": {"cryptography"},
     "firstlight.wire.payload": {"cbor2", "cryptography"},
     "firstlight.wire.receipt": {"cbor2", "cryptography"},

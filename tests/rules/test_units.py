@@ -12,6 +12,7 @@ from tests.rules.sources import ROOT
 UNITS = sorted(
     path for path in (ROOT / "systemd").glob("*.*") if path.suffix in {".service", ".timer", ".socket", ".path"}
 )
+SERVICES = [unit for unit in UNITS if unit.suffix == ".service"]
 ANALYZE = shutil.which("systemd-analyze")
 
 # What systemd 249 (Ubuntu 22.04) to 257 (Debian 13) know, and only what a unit of ours might use. A key that is not
@@ -23,7 +24,8 @@ KNOWN = {
         RefuseManualStop DefaultDependencies JobTimeoutSec StartLimitIntervalSec StartLimitBurst
         StartLimitAction FailureAction SuccessAction RequiresMountsFor ConditionPathExists
         ConditionPathExistsGlob ConditionPathIsDirectory ConditionFileNotEmpty ConditionVirtualization
-        ConditionFirstBoot ConditionCapability ConditionUser AssertPathExists AssertFileNotEmpty""",
+        ConditionFirstBoot ConditionKernelCommandLine ConditionCapability ConditionUser AssertPathExists
+        AssertFileNotEmpty""",
     "Install": "Alias WantedBy RequiredBy UpheldBy Also DefaultInstance",
     "Timer": """
         OnActiveSec OnBootSec OnStartupSec OnUnitActiveSec OnUnitInactiveSec OnCalendar AccuracySec
@@ -60,6 +62,24 @@ KNOWN = {
         SendSIGKILL FinalKillSignal WatchdogSignal LimitNOFILE LimitNPROC LimitCORE LimitAS LimitMEMLOCK
         LimitFSIZE""",
 }
+
+
+# The strictest value of what a sandbox is made of; "" = set, but empty. Looser or missing must be explained.
+STRICTEST = {
+    "NoNewPrivileges": "yes", "CapabilityBoundingSet": "", "AmbientCapabilities": "", "DynamicUser": "yes",
+    "ProtectSystem": "strict", "ProtectHome": "yes", "PrivateTmp": "yes", "PrivateDevices": "yes",
+    "DevicePolicy": "closed", "PrivateUsers": "yes", "PrivateIPC": "yes", "PrivateMounts": "yes",
+    "PrivateNetwork": "yes", "IPAddressDeny": "any", "ProtectKernelTunables": "yes", "ProtectKernelModules": "yes",
+    "ProtectKernelLogs": "yes", "ProtectControlGroups": "yes", "ProtectClock": "yes", "ProtectHostname": "yes",
+    "ProtectProc": "invisible", "ProcSubset": "pid", "RestrictNamespaces": "yes", "RestrictRealtime": "yes",
+    "RestrictSUIDSGID": "yes", "RestrictAddressFamilies": "none", "LockPersonality": "yes",
+    "MemoryDenyWriteExecute": "yes", "SystemCallArchitectures": "native", "SystemCallFilter": "",
+    "SystemCallErrorNumber": "EPERM", "KeyringMode": "private", "RemoveIPC": "yes", "UMask": "0077",
+    "RootDirectory": "/",
+}  # fmt: skip
+# Lines that only open something.
+OPENING = {"ReadWritePaths", "DeviceAllow", "SupplementaryGroups", "BindPaths", "ExecPaths", "IPAddressAllow"}
+LIMITS = {"MemoryMax", "TasksMax"}
 
 
 def settings(unit: Path) -> list[tuple[str, str, str]]:
@@ -103,3 +123,37 @@ def test_unit_pleases_systemd(unit: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def looser(unit: Path) -> set[str]:
+    """The lines by which a unit is looser than the strictest."""
+    found: dict[str, list[str]] = {}
+    for section, key, value in settings(unit):
+        if section == "Service":
+            found.setdefault(key, []).append(value)
+    missing = {key for key, strictest in STRICTEST.items() if found.get(key) != [strictest]}
+    return missing | {key for key in OPENING if key in found}
+
+
+def explained() -> set[tuple[str, str]]:
+    """Unit and line of each row of the table in systemd/README.md."""
+    text = (ROOT / "systemd/README.md").read_text(encoding="utf-8")
+    table = text.partition("## What is looser than the strictest")[2].partition("\n## ")[0]
+    found = set()
+    for line, units in re.findall(r"(?m)^\| `(\w+)` \| ([a-z, ]+) \| \S", table):
+        for unit in SERVICES:
+            stem = unit.stem.removeprefix("firstlight-")
+            if units == "all" or stem in units.split(", "):
+                found.add((unit.name, line))
+    return found
+
+
+def test_each_relaxed_line_is_explained() -> None:
+    """The README of the units names every line by which a unit is looser than the strictest, and no other."""
+    assert explained() == {(unit.name, line) for unit in SERVICES for line in looser(unit)}
+
+
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
+def test_service_has_limits(unit: Path) -> None:
+    """Memory and processes of each service have a ceiling."""
+    assert {key for _, key, _ in settings(unit)} >= LIMITS

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
-import select
-import shlex
+import queue
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from tests.e2e.conftest import wait_until
+from tests.system.any_box import AGENT, UNIT, AnyBox
 from tests.system.namespaces import PLAIN_ENV, WITH_US, Cgroup, Holder, Network
+
+__all__ = ["AGENT", "UNIT", "Box"]
 
 REBOOT_ASKED = 133
 # The disk is a layer over the shared tree, in memory: it is gone when the box is.
@@ -27,11 +28,9 @@ mkdir "$2/changes" "$2/work" "$2/top"
 mount -t overlay -o "lowerdir=$1,upperdir=$2/changes,workdir=$2/work" overlay "$2/top"
 echo "127.0.1.1 $4" >>"$2/top/etc/hosts"
 """
-AGENT = "/opt/firstlight/bin/firstlight"
-UNIT = "firstlight.service"
 
 
-class Box:
+class Box(AnyBox):
     """One machine.
 
     Args:
@@ -52,7 +51,8 @@ class Box:
         disk_size: str = "2g",
         binds: Mapping[Path, str] | None = None,
     ) -> None:
-        self.name, self._scratch = name, scratch
+        super().__init__(name)
+        self._scratch = scratch
         self._binds = [f"--bind-ro={here}:{there}" for here, there in (binds or {}).items()]
         (scratch / "disk").mkdir()
         self._root = scratch / "disk" / "top"
@@ -64,15 +64,22 @@ class Box:
         self._ends.callback(self._cgroup.remove)
         self._ear = self._ends.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
         self._ear.bind(str(scratch / "notify"))
+        self._heard: queue.SimpleQueue[str] = queue.SimpleQueue()
+        # Always read: with a full queue systemd-nspawn waits for its reader, and the box's first process for it.
+        threading.Thread(target=self._listen, daemon=True).start()
+        self._ends.callback(self._ear.shutdown, socket.SHUT_RD)
         self._nspawn: subprocess.Popen[bytes] | None = None
         self.leader = 0  # its first process, by the number it has outside
         self.boot_s = 0.0
 
     # -- power -------------------------------------------------------------------------------------------------------
-    def boot(self) -> None:
-        """Switches it on; returns when systemd has started everything."""
+    def boot(self, *options: str) -> None:
+        """Switches it on; returns when systemd has started everything. Options are systemd-nspawn's, for this start."""
+        # systemd 253 and later say READY=1 after a daemon-reload too: what an earlier life said does not count.
+        while not self._heard.empty():
+            self._heard.get()
         started_s = time.monotonic()
-        self._nspawn = self._spawn("--boot", "--notify-ready=yes")
+        self._nspawn = self._spawn("--boot", "--notify-ready=yes", *options)
         self._wait_ready()
         self.boot_s = time.monotonic() - started_s
 
@@ -122,13 +129,22 @@ class Box:
         assert self._nspawn is not None
         deadline_s = time.monotonic() + 60
         while True:
-            heard = select.select([self._ear], [], [], max(0.0, deadline_s - time.monotonic()))[0]
-            assert heard and self._nspawn.poll() is None, self.console()
-            for line in self._ear.recv(4096).decode().splitlines():
+            try:
+                said = self._heard.get(timeout=max(0.0, deadline_s - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(self.console()) from None
+            assert self._nspawn.poll() is None, self.console()
+            for line in said.splitlines():
                 if line.startswith("X_NSPAWN_LEADER_PID="):
                     self.leader = int(line.partition("=")[2])
                 elif line == "READY=1":
                     return
+
+    def _listen(self) -> None:
+        """Takes what systemd-nspawn says, until the box is taken away."""
+        with suppress(OSError):
+            while said := self._ear.recv(4096):
+                self._heard.put(said.decode())
 
     def console(self) -> str:
         """What it printed on its console."""
@@ -139,13 +155,7 @@ class Box:
         """Runs a command as root."""
         line = ["nsenter", f"--target={self.leader}", "--all", "--", *words]
         done = subprocess.run(line, input=stdin, capture_output=True, text=True, env=PLAIN_ENV, timeout=90)
-        assert not check or done.returncode == 0, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
-        assert "Traceback" not in done.stderr, done.stderr
-        return done
-
-    def sh(self, script: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Runs a line as somebody would type it."""
-        return self.run("sh", "-c", script, check=check)
+        return self._checked(done, words, check)
 
     def sh_without_systemd(self, script: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
         """Runs a line on a box that was not booted: in a container image, a chroot, another init."""
@@ -168,6 +178,10 @@ class Box:
         top = Path(f"/proc/{pid}/root") if pid else Path(f"/proc/{self._holder.process.pid}/root{self._root}")
         return top / inside.lstrip("/")
 
+    def read(self, inside: str) -> str:
+        """A file's text. Raises FileNotFoundError."""
+        return self.path(inside).read_text()
+
     def files(self, *below: str) -> dict[str, tuple[int, int, int, int]]:
         """Every file and folder on its disk, or below some folders, without the journal's.
 
@@ -189,54 +203,3 @@ class Box:
                 if folder.endswith("/var/log"):
                     folders.remove("journal")
         return found
-
-    # -- the service -------------------------------------------------------------------------------------------------
-    def unit(self, name: str, unit: str = UNIT) -> str:
-        """A property of a unit."""
-        return self.run("systemctl", "show", "--property", name, "--value", unit).stdout.strip()
-
-    @property
-    def agent_pid(self) -> int:
-        """The agent's process, by the number it has inside; 0 when it does not run."""
-        return int(self.unit("MainPID"))
-
-    def live(self) -> dict[str, object]:
-        """What the running agent publishes; empty while there is none."""
-        try:
-            found = json.loads(self.path("/run/firstlight/status.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            return {}
-        assert isinstance(found, dict)
-        return found
-
-    def status(self) -> dict[str, object]:
-        """``firstlight status --json``."""
-        found = json.loads(self.run(AGENT, "status", "--json", check=False).stdout)
-        assert isinstance(found, dict)
-        return found
-
-    def wait_online(self, within_s: float = 30) -> None:
-        """Until the agent that runs now has had a beat accepted and nothing went wrong since."""
-        done = self.run(AGENT, "status", "--wait-online", str(within_s), check=False)
-        assert done.returncode == 0, done.stdout + self.journal()
-
-    def wait_state(self, state: str, within_s: float = 30) -> dict[str, object]:
-        """Until the agent publishes that state."""
-        wait_until(f"{self.name} is {state}", lambda: self.live().get("state") == state, within_s)
-        return self.live()
-
-    def journal(self, unit: str = UNIT) -> str:
-        """The unit's log."""
-        return self.run("journalctl", "--no-pager", "--output=cat", f"--unit={unit}").stdout
-
-    def journal_lines(self, unit: str = UNIT) -> list[dict[str, str]]:
-        """The unit's log with its fields; the whole box's for no unit."""
-        chosen = [f"--unit={unit}"] if unit else []
-        text = self.run("journalctl", "--no-pager", "--output=json", "--all", *chosen).stdout
-        return [json.loads(line) for line in text.splitlines()]
-
-    def drop_in(self, name: str, text: str, unit: str = UNIT) -> None:
-        """Changes a unit as its owner would."""
-        file = f"/etc/systemd/system/{unit}.d/{name}.conf"
-        self.sh(f"mkdir -p {file.rpartition('/')[0]} && printf %s {shlex.quote(text)} >{file}")
-        self.run("systemctl", "daemon-reload")

@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import pytest
 
 from firstlight.platforms.hub.management import Created
-from firstlight_hub.bundle import own_tag
 from tests.system.box import Box
 from tests.system.hub_site import Desk, HubSite
 from tests.system.mosquitto_site import close_links
 from tests.system.namespaces import Network, remove_stale_cgroups
 
 CHECKOUT = Path(__file__).parents[2]
-BOX_PYTHON = "3.11"  # Debian 12
+# The Python of each userland: Debian 11, 12 and 13. The agent runs on the last two.
+PYTHONS = {"bullseye": "3.9", "bookworm": "3.11", "trixie": "3.13"}
+BOX_PYTHON = PYTHONS["bookworm"]  # of a box that nobody asked more of
+# For a test that holds on every system the agent runs on: it asks for make_box(userland=userland).
+on_each_userland = pytest.mark.parametrize("userland", ["bookworm", "trixie"])
 
 
 class MakeBox(Protocol):
     """Makes a box and boots it."""
 
-    def __call__(self, *, boot: bool = True, disk_size: str = "2g", binds: dict[Path, str] | None = None) -> Box:
+    def __call__(
+        self,
+        *,
+        boot: bool = True,
+        disk_size: str = "2g",
+        binds: dict[Path, str] | None = None,
+        userland: str = "bookworm",
+    ) -> Box:
         """The box, with an address of its own."""
         ...
 
@@ -37,8 +47,8 @@ class MakeBox(Protocol):
 class Install(Protocol):
     """Runs the pasted command, exactly as printed."""
 
-    def __call__(self, box: Box | None = None) -> Installed:
-        """On a fresh box, or on the one given."""
+    def __call__(self, box: Box | None = None, userland: str = "bookworm") -> Installed:
+        """On a fresh box of that userland, or on the one given."""
         ...
 
 
@@ -59,14 +69,18 @@ def links() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def tree() -> Path:
-    """The root file system that all boxes share."""
+def tree() -> Callable[[str], Path]:
+    """The root file system of a userland, by its name; all boxes share it."""
     if os.geteuid() != 0:
         pytest.fail("The system tests boot containers: run them as root.", pytrace=False)
     remove_stale_cgroups()
-    line = [CHECKOUT / "tests/system/root.sh", CHECKOUT / ".cache/system"]
-    done = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True, timeout=600)
-    return Path(done.stdout.strip())
+
+    @cache
+    def of(userland: str) -> Path:
+        line = [str(CHECKOUT / "tests/system/root.sh"), str(CHECKOUT / ".cache/system"), userland]
+        return Path(subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True, timeout=600).stdout.strip())
+
+    return of
 
 
 @pytest.fixture(scope="session")
@@ -79,14 +93,10 @@ def network() -> Iterator[Network]:
 
 @pytest.fixture(scope="session")
 def bundles() -> list[Path]:
-    """The agent for the boxes' Python, where this hub's own would not fit."""
-    wanted = f"cp{BOX_PYTHON.replace('.', '')}-{platform.machine()}"
-    if own_tag() == wanted:
-        return []
-    output = CHECKOUT / ".cache/system/bundles"
-    line = [str(CHECKOUT / "packaging/bundle.sh"), sys.executable, str(output), f"{BOX_PYTHON}-{platform.machine()}"]
-    subprocess.run(line, check=True, cwd=CHECKOUT, timeout=300)
-    return sorted(output.glob(f"*{wanted}.tar.gz"))
+    """The agent for the Pythons of all userlands."""
+    line = [str(CHECKOUT / "tests/system/bundles.sh"), sys.executable, str(CHECKOUT / ".cache/system/bundles")]
+    done = subprocess.run(line, stdout=subprocess.PIPE, text=True, check=True, timeout=600)
+    return [Path(name) for name in done.stdout.splitlines()]
 
 
 @pytest.fixture(scope="session")
@@ -104,17 +114,23 @@ def desk(hub: HubSite) -> Desk:
 
 
 @pytest.fixture(scope="module")
-def make_box(tree: Path, network: Network) -> Iterator[MakeBox]:
+def make_box(tree: Callable[[str], Path], network: Network) -> Iterator[MakeBox]:
     """Makes boxes, which stay for the tests of one file."""
     boxes: list[Box] = []
     # A short name: a socket's has 107 bytes at most.
     with tempfile.TemporaryDirectory(prefix="fl-") as scratch, ExitStack() as ends:
 
-        def make(*, boot: bool = True, disk_size: str = "2g", binds: dict[Path, str] | None = None) -> Box:
+        def make(
+            *,
+            boot: bool = True,
+            disk_size: str = "2g",
+            binds: dict[Path, str] | None = None,
+            userland: str = "bookworm",
+        ) -> Box:
             name = f"box{len(boxes) + 1}"
             folder = Path(scratch, name)
             folder.mkdir()
-            boxes.append(Box(name, tree, folder, network, disk_size, binds))
+            boxes.append(Box(name, tree(userland), folder, network, disk_size, binds))
             ends.callback(boxes[-1].end)
             if boot:
                 boxes[-1].boot()
@@ -127,8 +143,8 @@ def make_box(tree: Path, network: Network) -> Iterator[MakeBox]:
 def install(make_box: MakeBox, hub: HubSite) -> Install:
     """Runs the pasted command, exactly as printed, on a box (by default a fresh one)."""
 
-    def perform(box: Box | None = None) -> Installed:
-        box = box or make_box()
+    def perform(box: Box | None = None, userland: str = "bookworm") -> Installed:
+        box = box or make_box(userland=userland)
         device = hub.desk.create(box.name)
         started_s = time.monotonic()
         done = box.sh(device.install_command)

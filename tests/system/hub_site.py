@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,7 +90,7 @@ class HubSite:
         self.network, self._folder = network, folder / "hub"
         key_file = folder / "operator.key"
         words = ("--host", network.address, "--key-file", str(key_file))
-        self._cli("init", *words)
+        self.cli("init", *words)
         change(self._folder, **{"heartbeat_interval_s": 1, "online_window_s": 5, **settings})
         (self._folder / "bundles").mkdir(exist_ok=True)
         for bundle in bundles:
@@ -99,8 +100,27 @@ class HubSite:
         said = json.loads((self._folder / "hub.json").read_text())
         self.desk = Desk(network, said["url"], said["pin"], key_file.read_text())
 
-    def _cli(self, verb: str, *words: str) -> str:
-        line = [str(BIN / "firstlight-hub"), verb, "--dir", str(self._folder), *words]
+    @property
+    def database(self) -> Path:
+        """Where it keeps devices and beats."""
+        return self._folder / "hub.sqlite3"
+
+    def put_on_shelf(self, bundle: Path) -> None:
+        """Signs a bundle and offers it to the boxes from now on."""
+        place = self._folder / "bundles" / bundle.name
+        with tempfile.TemporaryDirectory(dir=self._folder) as scratch:
+            copy = Path(scratch, bundle.name)
+            copy.write_bytes(bundle.read_bytes())
+            self.cli("sign", str(copy))
+            copy.rename(place)
+
+    def take_off_shelf(self, name: str) -> None:
+        """Offers a bundle no longer."""
+        (self._folder / "bundles" / name).unlink()
+
+    def cli(self, verb: str, *words: str) -> str:
+        """Runs a verb of the hub's own command line; what it printed."""
+        line = [str(BIN / "firstlight-hub"), *verb.split(), "--dir", str(self._folder), *words]
         return subprocess.run(line, check=True, capture_output=True, text=True, timeout=30).stdout
 
     def serve(self) -> None:

@@ -96,6 +96,14 @@ class Network:
         box.run("ip", "link", "set", "host0", "up")
         return address
 
+    def plug_in_tap(self) -> tuple[str, str, str]:
+        """Makes a port for a virtual machine: the name of its tap, the machine's address, and the netmask."""
+        number = next(self._hosts)
+        tap = f"tap{number}"
+        self.holder.run("ip", "tuntap", "add", tap, "mode", "tap")
+        self.holder.run("ip", "link", "set", tap, "master", "switch", "up")
+        return tap, f"{SUBNET}.{number}", "255.255.255.0"
+
     def end(self) -> None:
         """Takes the switch away."""
         self._thread.shutdown()

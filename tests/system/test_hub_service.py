@@ -3,78 +3,29 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
-import shutil
-import subprocess
-import sys
-import sysconfig
 from functools import partial
-from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import wait_until
-from tests.hub.served import change
 from tests.system.box import AGENT, Box
-from tests.system.conftest import BOX_PYTHON, CHECKOUT, MakeBox
+from tests.system.conftest import MakeBox
+from tests.system.hub_on_box import DATABASE, PROGRAM, STATE, UNIT, desk_of, make_hub_box
 from tests.system.hub_site import Desk
 from tests.system.namespaces import Network
 
-UNIT = "firstlight-hub.service"
-HOME, STATE = "/opt/firstlight-hub", "/var/lib/firstlight-hub"
-PROGRAM = f"{HOME}/bin/firstlight-hub"
-DATABASE = "/var/lib/private/firstlight-hub/hub.sqlite3"
-
 
 @pytest.fixture(scope="module")
-def libraries() -> Path:
-    """What a virtual environment with the hub holds on the box's Python."""
-    own = Path(sysconfig.get_path("purelib"))
-    if f"{sys.version_info[0]}.{sys.version_info[1]}" == BOX_PYTHON:
-        return own
-    folder = CHECKOUT / ".cache/system/hub"
-    if not folder.exists():
-        pip = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--require-hashes",
-            "--target",
-            str(folder),
-        ]
-        fitting = ["--only-binary=:all:", "--python-version", BOX_PYTHON, "--implementation", "cp"]
-        locked = ["-r", str(CHECKOUT / "packaging/requirements-hub.txt")]
-        subprocess.run([*pip, *fitting, *locked], check=True, timeout=300)
-    for name in ("firstlight", "firstlight_hub", *(each.name for each in own.glob("firstlight*.dist-info"))):
-        shutil.copytree(own / name, folder / name, dirs_exist_ok=True)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def hub_box(make_box: MakeBox, libraries: Path) -> Box:
-    """A box with a hub, set up as the unit's own first lines say."""
-    box = make_box(binds={libraries: f"{HOME}/lib/python{BOX_PYTHON}/site-packages"})
-    box.run("python3", "-m", "venv", "--without-pip", HOME)
-    box.path(PROGRAM).write_text(
-        f"#!{HOME}/bin/python3\nimport sys\nfrom firstlight_hub.cli import main\nsys.exit(main())\n"
-    )
-    box.path(PROGRAM).chmod(0o755)
-    box.run(PROGRAM, "init", "--dir", STATE, "--host", box.address, "--key-file", "/srv/operator.key")
-    change(box.path(STATE), mqtt="mosquitto", heartbeat_interval_s=1, online_window_s=5)
-    box.path(f"/etc/systemd/system/{UNIT}").write_bytes((CHECKOUT / "systemd" / UNIT).read_bytes())
-    box.run("systemctl", "enable", "--now", UNIT)
-    return box
+def hub_box(make_box: MakeBox) -> Box:
+    """A box with a hub and its own mosquitto."""
+    return make_hub_box(make_box, mqtt="mosquitto")
 
 
 @pytest.fixture(scope="module")
 def own_desk(hub_box: Box, network: Network) -> Desk:
     """The operator of that hub."""
-    said = json.loads(hub_box.path("/var/lib/private/firstlight-hub/hub.json").read_text())
-    return Desk(network, said["url"], said["pin"], hub_box.path("/srv/operator.key").read_text())
+    return desk_of(hub_box, network)
 
 
 def process(box: Box, pid: str) -> dict[str, str]:

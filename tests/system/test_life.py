@@ -105,7 +105,7 @@ def test_removed_device_ends_and_can_begin_anew(install: Install, installed: Ins
     assert (box.unit("ExecMainStatus"), box.unit("SubState")) == ("78", "failed")
     assert box.status()["state"] == "retired"
     box.reboot()
-    assert box.unit("ExecMainStatus") == "78"
+    assert (box.unit("ActiveState"), box.unit("ConditionResult")) == ("inactive", "no")
     assert box.status()["state"] == "retired"
 
     box.run(AGENT, "reset", "--yes")

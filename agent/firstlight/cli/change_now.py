@@ -17,7 +17,7 @@ from firstlight.core.model import Credential, Facts, Registration
 from firstlight.daemon.notify import ServiceNotifier, service_notifier
 from firstlight.errors import FirstlightError, StateError, UsageError
 from firstlight.platforms import half
-from firstlight.system import changes
+from firstlight.system import changes, place
 from firstlight.system.clock import SystemClock, clock_floor_s
 from firstlight.system.store import RUNNING, StateDirectory
 from firstlight.wire.facts import read_facts
@@ -53,6 +53,8 @@ def at_start(settings: Settings, store: StateDirectory, registration: Registrati
 def _is_due(store: StateDirectory, registration: Registration) -> bool:
     from firstlight.cli.change_parts import situation
 
+    if place.is_upgrading():
+        return False  # going back must find the credential as it was; the beating process asks again
     notes = changes.load(store)
     now = situation(store, registration, SystemClock(), notes)
     return bool(notes.begun or change.due(now, goes_on=True))

@@ -16,13 +16,14 @@ COLUMNS = (
     ("NAME", "name", True),
     ("STATUS", "status", False),
     ("LAST HEARTBEAT", "last_heartbeat", False),
+    ("VERSION", "rfdm_version", False),
     ("TRANSPORT", "transport", False),
     ("CREDENTIAL", "credential", False),
     ("CERTIFICATE ENDS", "certificate_ends_at", False),
     ("HOST", "hostname", True),
 )
 # Not of every platform: a column only where a device has it.
-SOMETIMES = frozenset({"transport", "credential", "certificate_ends_at"})
+SOMETIMES = frozenset({"rfdm_version", "transport", "credential", "certificate_ends_at"})
 STATUSES = ("online", "offline", "unknown")
 REVOKED = "revoked"
 WIDEST = 40
@@ -77,8 +78,11 @@ def totals(records: list[Record], of_all: int) -> str:
 
 
 def warnings(records: list[Record]) -> Iterable[str]:
-    """One line for each device that two boxes beat as."""
+    """One line for each device that two boxes beat as, or whose last upgrade failed."""
     for record in records:
+        if isinstance(last := record.get("upgrade"), dict) and last.get("state") == "failed":
+            why = f"{printable(last.get('message') or '')} [{printable(last.get('code'))}]".strip()
+            yield f"warning: {printable(record.get('id'))} did not take version {printable(last.get('version'))}: {why}"
         if record.get("clone") is True:
             device_id = printable(record.get("id"))
             yield f"warning: two boxes beat as {device_id}. {HINTS['clone_suspected']} [clone_suspected]"

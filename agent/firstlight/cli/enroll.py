@@ -8,7 +8,7 @@ import secrets
 import sys
 from typing import cast
 
-from firstlight.cli import enrolling, next_step, options
+from firstlight.cli import enrolling, next_step, options, service
 from firstlight.cli.enrolling import Enrolled, Parts
 from firstlight.cli.settings import Settings, proxy_of
 from firstlight.core.interfaces import DevicePlatform
@@ -30,6 +30,7 @@ def verb(words: list[str], config: str | None) -> int:
     options.add_state(made)
     options.add_pairing(made)
     made.add_argument("--patience", metavar="SECONDS", type=float, default=60.0, help="go on trying that long (60)")
+    made.add_argument("--no-start", action="store_true", help="do not start the service afterwards")
     made.add_argument("--json", action="store_true", help="print the result as one JSON object")
     typed = made.parse_args(words)
     settings = options.load(typed, config)
@@ -39,14 +40,27 @@ def verb(words: list[str], config: str | None) -> int:
     )
     tell = _silent if typed.json else _tell
     with options.advice(endpoint, trust):
-        enrolled = _perform(settings.state_dir, invitation, settings, typed.patience, tell)
-    _conclude(enrolled, as_json=typed.json)
+        enrolled = perform(settings.state_dir, invitation, settings, typed.patience, tell)
+    started = "" if typed.no_start else service.start(settings.state_dir)
+    _conclude(enrolled, started, as_json=typed.json)
     return 0
 
 
-def _perform(
+def perform(
     state_dir: str, invitation: Invitation, settings: Settings, patience_s: float, tell: enrolling.Tell
 ) -> Enrolled:
+    """From an invitation to a registration on the disk.
+
+    Args:
+        state_dir: where it is kept.
+        invitation: what the operator handed over.
+        settings: for the proxy.
+        patience_s: how long to go on trying.
+        tell: prints one line of progress.
+
+    Raises:
+        FirstlightError: as ``enrolling.enroll``; calling again goes on where it was.
+    """
     # Imported here: they cost time and memory that a wrong word on the command line should not.
     from firstlight.cli.lifetime import renew_at_s
     from firstlight.system.facts import read_facts
@@ -100,7 +114,7 @@ def _silent(line: str) -> None:
     """With --json, progress is not shown."""
 
 
-def _conclude(enrolled: Enrolled, *, as_json: bool) -> None:
+def _conclude(enrolled: Enrolled, started: str, *, as_json: bool) -> None:
     registration = enrolled.registration
     if as_json:
         print(
@@ -116,13 +130,17 @@ def _conclude(enrolled: Enrolled, *, as_json: bool) -> None:
                     "keyFingerprint": registration.key_fingerprint,
                     "wasThere": enrolled.was_there,
                     "notBeating": enrolled.not_beating or None,
+                    "service": started or None,
                 }
             )
         )
         return
     if enrolled.not_beating:
         print(f"Enrolled, but the first heartbeat was not accepted yet: {enrolled.not_beating}")
-        print(next_step.typed("The agent goes on trying while it runs: firstlight run"))
-    elif not enrolled.was_there and sys.stdout.isatty():
+        if not started:
+            print(next_step.typed("The agent goes on trying while it runs: firstlight run"))
+    if started:
+        print(started)
+    elif not enrolled.not_beating and not enrolled.was_there and sys.stdout.isatty():
         # The install script says its own next step; a person at a terminal needs to be told.
         print(next_step.typed("Enrolled. To stay online, the agent must run: firstlight run"))

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 # verb -> (module, one line for --help); the description completes "could not ..." in error messages.
 ON_THIS_BOX = {
     "enroll": ("firstlight.cli.enroll", "enroll this box with an installId from the operator"),
+    "firstboot": ("firstlight.cli.firstboot", "enroll this box with the invitation that waits on it"),
     "run": ("firstlight.cli.run", "run the agent: send heartbeats until stopped"),
     "status": ("firstlight.cli.status", "show whether this box is enrolled and online"),
     "facts": ("firstlight.cli.facts", "show what this machine tells about itself"),
     "rotate": ("firstlight.cli.rotate", "replace this box's key and credential now"),
+    "upgrade": ("firstlight.cli.upgrade", "upgrade the agent"),
     "reset": ("firstlight.cli.reset", "reset this box, so that it can be enrolled anew"),
 }
 # The desk verbs by their second word.
@@ -44,7 +46,7 @@ def help_text() -> str:
     """What ``firstlight --help`` prints."""
 
     def lines(verbs: dict[str, tuple[str, str]]) -> str:
-        return "\n".join(f"  {verb:<8} {line}" for verb, (_, line) in verbs.items())
+        return "\n".join(f"  {verb:<9} {line}" for verb, (_, line) in verbs.items())
 
     return (
         "usage: firstlight VERB [OPTIONS]\n\n"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 SERVICE = "firstlight.service"
 UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
-COMMAND = re.compile(r"\bfirstlight (?=(?:enroll|run|status|facts|rotate|reset|device)\b)")
-ON_STATE = re.compile(r"\bfirstlight (?:enroll|run|status|rotate|reset)\b(?! --help)")
+COMMAND = re.compile(r"\bfirstlight (?=(?:enroll|firstboot|run|status|facts|rotate|upgrade|reset|device)\b)")
+ON_STATE = re.compile(r"\bfirstlight (?:enroll|run|status|rotate|upgrade|reset)\b(?! --help)")
 _typed_state_dir = ""
 
 

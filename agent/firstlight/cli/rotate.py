@@ -16,8 +16,15 @@ from firstlight.cli import change_now, options
 from firstlight.cli.settings import Settings
 from firstlight.core.change import REFUSALS
 from firstlight.daemon.notify import service_notifier
-from firstlight.errors import FirstlightError, NotEnrolledError, RefusedError, StateError, UnreachableError
-from firstlight.system import changes
+from firstlight.errors import (
+    FirstlightError,
+    NotEnrolledError,
+    RefusedError,
+    StateError,
+    UnreachableError,
+    UpgradeError,
+)
+from firstlight.system import changes, place
 from firstlight.system.store import LOCK, RUNNING, WISH, StateDirectory
 
 if TYPE_CHECKING:
@@ -50,6 +57,8 @@ def verb(words: list[str], config: str | None) -> int:
     before = store.load_registration() if Path(settings.state_dir).is_dir() else None
     if before is None:
         raise _unknown(settings)
+    if place.is_upgrading():
+        raise UpgradeError("upgrade_under_way", "An upgrade is being proved; the credential stays as it is until then.")
     teller = _Teller(is_silent=typed.json)
     try:
         result = _result(settings, store, time.monotonic() + typed.patience, teller)

@@ -17,19 +17,19 @@ from contextlib import suppress
 from pathlib import Path
 
 import firstlight
-from firstlight.cli import change_now, options
+from firstlight.cli import change_now, options, service, upgraded_by
 from firstlight.cli.settings import Settings, proxy_address, proxy_of
 from firstlight.core.model import Registration
 from firstlight.daemon.run_file import kept
-from firstlight.errors import NotEnrolledError, StateError
-from firstlight.system import changes
+from firstlight.errors import HINTS, NotEnrolledError, StateError
+from firstlight.system import changes, sandbox
 from firstlight.system.facts import read_facts
-from firstlight.system.journal import Journal
+from firstlight.system.journal import WARNING, Journal
 from firstlight.system.store import RUNNING, StateDirectory, agent_running
 from firstlight.wire.facts import facts_object
 
 DESCRIPTION = "Send heartbeats until stopped. systemd runs this; by hand, Ctrl-C ends it."
-RUN_FILE = "run.json"
+RUN_FILE, WEAKENED = "run.json", "sandbox_weakened"
 ROTATE_MAY_TAKE_S, POLL_S = 60.0, 0.1
 PIPE_BYTES = 60_000  # a pipe holds 65 536 without a reader, pipe(7)
 
@@ -45,15 +45,25 @@ def verb(words: list[str], config: str | None) -> int:
     # "Look now" of 'firstlight rotate' waits until the beating process can hear it. SIGTERM ends this one at once, and
     # nothing is lost.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
-    pid = _holder(store)
-    registration = store.load_registration() if Path(settings.state_dir).is_dir() else None
+    try:
+        pid = _holder(store)
+        registration = store.load_registration() if store.is_there() else None
+    except StateError as error:
+        raise service.explain(error, settings.state_dir) from None
     if registration is None:
         raise NotEnrolledError("not_enrolled", f"There is no registration in {settings.state_dir}.")
     if pid:
         raise agent_running(pid)
-    change_now.at_start(settings, store, registration, Journal(stream=os.environ.get("JOURNAL_STREAM", "")).write)
+    log = Journal(stream=os.environ.get("JOURNAL_STREAM", "")).write
+    change_now.at_start(settings, store, registration, log)
     registration = store.load_registration() or registration
-    become_daemon(hand_over(store, settings.runtime_dir, run_file_of(settings, store, registration)))
+    run_file = run_file_of(settings, store, registration)
+    if weakened := run_file["weakened"]:
+        log(WARNING, f"{weakened} [{WEAKENED}] {HINTS[WEAKENED]}")
+    place = hand_over(store, settings.runtime_dir, run_file)
+    for sentence in store.repairs:
+        log(WARNING, sentence)
+    become_daemon(place)
     raise AssertionError("execv returned")
 
 
@@ -63,9 +73,13 @@ def run_file_of(settings: Settings, store: StateDirectory, registration: Registr
     Raises:
         UsageError: the proxy's setting cannot be used.
     """
+    package_root = Path(firstlight.__file__).resolve().parent.parent
     run_file: dict[str, object] = {
         "stateDir": settings.state_dir,
         "runtimeDir": settings.runtime_dir,
+        "upgrades": upgraded_by.who_upgrades(package_root, settings.state_dir),
+        "release": upgraded_by.release_of(package_root),
+        "weakened": _weakened(),
         "again": [sys.executable, *sys.orig_argv[1:]],
     }
     # no_proxy and loopback are judged for hub and broker each by its own name.
@@ -77,6 +91,12 @@ def run_file_of(settings: Settings, store: StateDirectory, registration: Registr
     with suppress(StateError):
         run_file.update(kept(store.read_json(RUN_FILE) or {}))
     return run_file
+
+
+def _weakened() -> str:
+    """What protects the service less than its unit says; "" for nothing, and for an agent that is no service."""
+    missing = sandbox.missing() if service.is_this() else []
+    return f"The service is protected less than it should be, without {', '.join(missing)}." if missing else ""
 
 
 def _holder(store: StateDirectory) -> int | None:
@@ -106,7 +126,7 @@ def hand_over(store: StateDirectory, runtime_dir: str, run_file: dict[str, objec
         store.write_json(RUN_FILE, run_file, durable=False)
         return str(Path(store.path) / RUN_FILE)
     except StateError as error:
-        print(f"firstlight: {error} [{error.code}] Starting all the same.", file=sys.stderr)
+        print(f"firstlight: {error} {service.explain(error, store.path).hint} Starting all the same.", file=sys.stderr)
         refusal = error
     if runtime_dir:
         with suppress(StateError):

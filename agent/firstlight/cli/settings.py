@@ -72,6 +72,8 @@ def load(config: str | None, flags: dict[str, str | None], env: dict[str, str] |
 
 
 def _default_state_dir(env: dict[str, str]) -> str:
+    if env.get("STATE_DIRECTORY"):  # systemd gave this service one
+        return env["STATE_DIRECTORY"].split(":")[0]
     if os.geteuid() == 0:
         return "/var/lib/firstlight"
     return str(Path(env.get("XDG_STATE_HOME") or "~/.local/state") / "firstlight")

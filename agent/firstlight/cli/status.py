@@ -8,17 +8,20 @@ import select
 import time
 from pathlib import Path
 
-from firstlight.cli import enrolling, liveness, options, status_words
+from firstlight.cli import enrolling, firstboot_notes, liveness, options, status_words
 from firstlight.cli.settings import Settings
 from firstlight.core.model import Registration
 from firstlight.daemon.report import iso
 from firstlight.errors import StateError
 from firstlight.sources.text import read_install_id
 from firstlight.system import changes
-from firstlight.system.store import RUNNING, StateDirectory
+from firstlight.system.store import RUNNING, UPGRADE_WISH, UPGRADED, StateDirectory
+from firstlight.wire.bounded import WireError
+from firstlight.wire.upgrade import read_offer, read_upgraded, upgraded_object
 
 ONLINE, NOT_ONLINE = 0, 3
 POLL_S = 0.1
+RUN_FILE = "run.json"
 
 
 def verb(words: list[str], config: str | None) -> int:
@@ -57,17 +60,17 @@ def read(settings: Settings) -> dict[str, object]:
     Raises:
         StateError: the registration cannot be read.
     """
-    state_dir = Path(settings.state_dir)
-    if not state_dir.is_dir():
-        return {"state": "not_enrolled"}
     store = StateDirectory(settings.state_dir)
+    if not store.is_there():
+        return {"state": "not_enrolled"}
     registration = store.load_registration()
     holder = store.holder(RUNNING)
     live = _live(settings, store, holder)
     if registration is None:
         if live.get("state") == "retired":
             return live
-        return {"state": "enrolling" if enrolling.kept(store, enrolling.ATTEMPT) else "not_enrolled"}
+        state = "enrolling" if enrolling.kept(store, enrolling.ATTEMPT) else "not_enrolled"
+        return {"state": state, "firstBoot": firstboot_notes.last(store) or None}
     found: dict[str, object] = {
         "state": "stopped",
         "deviceId": registration.device_id,
@@ -80,6 +83,10 @@ def read(settings: Settings) -> dict[str, object]:
     }
     if said := _last_change(store):
         found["lastChange"] = said
+    if upgrade := _upgrade(store):
+        found["upgrade"] = upgrade
+    if holder and (weakened := _weakened(settings, store)):
+        found["weakened"] = weakened
     if store.repairs:
         found["repairs"] = store.repairs
     is_ours = live.get("deviceId") == registration.device_id
@@ -111,6 +118,18 @@ def _ends_at(certificate_pem: str) -> str | None:
         return None
 
 
+def _weakened(settings: Settings, store: StateDirectory) -> str:
+    """What the running service lacks of its sandbox, as it said at its start."""
+    for place in (StateDirectory(settings.runtime_dir or "/run/firstlight"), store):
+        try:
+            run_file = place.read_json(RUN_FILE)
+        except StateError:
+            continue
+        if run_file is not None:
+            return str(run_file.get("weakened") or "")
+    return ""
+
+
 def _last_change(store: StateDirectory) -> str:
     """How the last rotation or move ended, as one sentence."""
     try:
@@ -122,6 +141,19 @@ def _last_change(store: StateDirectory) -> str:
         return ""
     code = f" [{last.code}]" if last.code else ""
     return f"{last.message}{code} ({iso(last.at_s)})"
+
+
+def _upgrade(store: StateDirectory) -> dict[str, object]:
+    """How the last upgrade ended, and the version that the upgrade unit is asked for; empty where there is neither."""
+    found: dict[str, object] = {}
+    try:
+        if last := store.read_json(UPGRADED):
+            found = upgraded_object(read_upgraded(last))
+        if wish := store.read_json(UPGRADE_WISH):
+            found["wished"] = read_offer(wish).version
+    except (StateError, WireError):
+        pass  # what cannot be read is no reason to hide the rest
+    return found
 
 
 def _live(settings: Settings, store: StateDirectory, holder: int | None) -> dict[str, object]:

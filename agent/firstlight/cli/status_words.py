@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 
 from firstlight.cli import next_step
 from firstlight.cli.enrolling import spoken
+from firstlight.core.model import UPGRADE_MANAGED, UPGRADE_UNATTENDED
 from firstlight.errors import HINTS
 
 SKEW_WORTH_SHOWING_S = 2.0
@@ -20,6 +21,8 @@ LABELS = (
     ("broker", "broker"),
     ("certificate", "certificate"),
     ("last change", "lastChange"),
+    ("last upgrade", "lastUpgrade"),
+    ("upgrade", "upgradeWish"),
     ("last accepted", "accepted"),
     ("next beat", "nextBeat"),
     ("failures in a row", "failures"),
@@ -27,6 +30,8 @@ LABELS = (
     ("clock", "clock"),
     ("warning", "brokerWarning"),
     ("warning", "cloneWarning"),
+    ("warning", "sandboxWarning"),
+    ("first boot", "firstBoot"),
 )
 
 
@@ -68,6 +73,9 @@ def in_words(found: dict[str, object], now_s: float, wall_s: float) -> dict[str,
     if found.get("transport"):
         spoken_by = found.get("protocol") or str(found["transport"]).upper()
         words["pairing"] = f"{spoken_by} with a {found.get('credential', 'secret')}"
+    words.update(_upgrade(found.get("upgrade")))
+    if found.get("weakened"):
+        words["sandboxWarning"] = f"{found['weakened']} [sandbox_weakened] {HINTS['sandbox_weakened']}"
     if found.get("clone"):
         words["cloneWarning"] = "Two boxes beat with this device's identity. [clone_suspected]"
     for name, what in (("brokerRefuses", "refuses this device"), ("brokerOutOfReach", "is out of reach")):
@@ -76,6 +84,19 @@ def in_words(found: dict[str, object], now_s: float, wall_s: float) -> dict[str,
             words["brokerWarning"] = f"The broker {what}; its beats go over HTTP. [{code}] {HINTS.get(code, '')}"
     if isinstance(skew_s, (int, float)) and abs(skew_s) >= SKEW_WORTH_SHOWING_S:
         words["clock"] = f"{spoken(abs(skew_s))} {'behind' if skew_s > 0 else 'ahead of'} the hub's"
+    return words
+
+
+def _upgrade(found: object) -> dict[str, str]:
+    """How the last upgrade ended, as a sentence; and the version that is asked for."""
+    if not isinstance(found, dict):
+        return {}
+    words = {"upgradeWish": f"to version {found['wished']}, asked for by the hub"} if found.get("wished") else {}
+    if found.get("version"):
+        ending = f"failed: {found.get('message') or ''} {_bracketed(found['code'])}" if found["code"] else "done"
+        if found["code"] in (UPGRADE_MANAGED, UPGRADE_UNATTENDED):
+            ending = f"not from here: {found.get('message') or ''} {_bracketed(found['code'])}"
+        words["lastUpgrade"] = f"to version {found['version']}: {' '.join(ending.split())}"
     return words
 
 

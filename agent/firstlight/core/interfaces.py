@@ -9,7 +9,17 @@ from typing import Protocol
 
 from firstlight.core.exchange import Call, HttpCall, HttpReply, MqttLogin, Reply
 from firstlight.core.lifecycle import Accepted, Event, Told
-from firstlight.core.model import Beat, Endpoint, Facts, Invitation, Metrics, MissedBeat, Moment, Registration
+from firstlight.core.model import (
+    Beat,
+    Endpoint,
+    Facts,
+    Invitation,
+    Metrics,
+    MissedBeat,
+    Moment,
+    Registration,
+    Upgraded,
+)
 
 
 class DevicePlatform(Protocol):
@@ -270,6 +280,26 @@ class Changes(Protocol):
             trouble: code of the last failure or refusal, "" while beats are accepted.
             is_asked: somebody on this box wants it tried, however often it was begun without an end.
         """
+        ...
+
+
+class Upgrades(Protocol):
+    """Releases that the platform offers: handed on as a wish, never followed by the process that beats."""
+
+    def note(self, event: Accepted | Told) -> None:
+        """Keeps an offer that is news. Never raises: a disk that refuses is logged."""
+        ...
+
+    def result(self, *, is_first: bool) -> Upgraded | None:
+        """How the last upgrade ended, for the beat that is due; None where there is nothing to say, or it was told.
+
+        Args:
+            is_first: it is the first beat of a connection, which tells it again.
+        """
+        ...
+
+    def told(self) -> None:
+        """The beat that ``result`` went into was accepted."""
         ...
 
 

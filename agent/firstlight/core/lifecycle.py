@@ -29,6 +29,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NamedTuple
+
+    from firstlight.core.model import Offer
 else:
     from firstlight.core.record import NamedTuple
 
@@ -71,6 +73,7 @@ class Accepted(NamedTuple):
         rotate: the operator wants the credential replaced now.
         clone: another box beats with this device's credential.
         move: a signed statement of where the platform is from now on, "" = nothing new.
+        upgrade: a release that the platform offers this box, None = none.
     """
 
     interval_s: float
@@ -81,6 +84,7 @@ class Accepted(NamedTuple):
     rotate: bool = False
     clone: bool = False
     move: str = ""
+    upgrade: Offer | None = None
 
 
 class Told(NamedTuple):
@@ -96,6 +100,7 @@ class Told(NamedTuple):
     rotate: bool = False
     clone: bool = False
     move: str = ""
+    upgrade: Offer | None = None
     left_s: float = 0.0
 
 

@@ -26,6 +26,9 @@ BROKER = re.compile(
 BROKER_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 LOOPBACK = re.compile(r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])\Z")
 MAX_TEXT = 4096
+MAX_ATTEMPT = 1_000_000
+# What a box says of itself where nobody upgrades it at the platform's word: no failures.
+UPGRADE_UNATTENDED, UPGRADE_MANAGED = "upgrade_unattended", "upgrade_managed"
 
 
 class Secret:
@@ -239,6 +242,39 @@ class Moment(NamedTuple):
     wall_s: float
 
 
+class Offer(NamedTuple):
+    """A release that the platform offers this box.
+
+    Args:
+        version: of the agent in it.
+        id: the release, 64 hex digits: SHA-256 of its manifest.
+        path: where the platform has its bundle, ``/bundles/NAME.tar``.
+        attempt: 1 for the first time that this release is offered to this box, more where it is to try again.
+    """
+
+    version: str
+    id: str
+    path: str
+    attempt: int
+
+
+class Upgraded(NamedTuple):
+    """How the last attempt to follow an ``Offer`` ended.
+
+    Args:
+        version, id: as in the offer.
+        attempt: as in the offer; 0 = somebody on the box asked for it.
+        code: why it did not come to be, "" = that release beats now.
+        message: one sentence, "" where there is nothing to say.
+    """
+
+    version: str
+    id: str
+    attempt: int
+    code: str
+    message: str = ""
+
+
 class Beat(NamedTuple):
     """One heartbeat before a dialect gives it its shape.
 
@@ -251,6 +287,7 @@ class Beat(NamedTuple):
         facts_hash: 16 hex digits that change when the facts do.
         missed: beats kept while the platform was out of reach, oldest first.
         asks: wants an answer of the platform itself, where a broker would only say that it took the beat.
+        upgraded: how the last upgrade ended, with the first beat of a connection; None = there was none.
     """
 
     sequence: int
@@ -261,6 +298,7 @@ class Beat(NamedTuple):
     facts_hash: str
     missed: tuple[MissedBeat, ...] = ()
     asks: bool = False
+    upgraded: Upgraded | None = None
 
 
 class MissedBeat(NamedTuple):

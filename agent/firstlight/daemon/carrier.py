@@ -90,9 +90,11 @@ class Carrier:
             hashed,
             missed,
             self._asks() or (self._is_mqtt and bool(missed)),
+            parts.upgrades.result(is_first=not is_told),
         )
         event = self._carry(beat, interval_s) if self._is_mqtt else self._over_session(beat)
         if isinstance(event, Accepted):
+            parts.upgrades.told()
             if not is_told:
                 self._told_hash, self._told_on = hashed, parts.session.connections
             if not event.is_confirmed:

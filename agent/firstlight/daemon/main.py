@@ -25,12 +25,13 @@ from firstlight.system.journal import ERROR, WARNING, Journal
 from firstlight.system.metrics import ProcMetrics
 from firstlight.system.spool import DiskSpool
 from firstlight.system.store import RUNNING, StateDirectory
+from firstlight.system.upgrades import DiskUpgrades
 from firstlight.wire.facts import facts_hash, read_facts
 from firstlight.wire.heartbeat import missed_object, read_missed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from firstlight.core.model import Registration
+    from firstlight.core.model import Offer, Registration, Upgraded
     from firstlight.daemon.run_file import RunFile
 
 SEEN_EVERY_S = 86_400.0
@@ -115,6 +116,7 @@ def _compose(
             clock=clock,
             notifier=service_notifier(os.environ),
             changes=DiskChanges(store, registration, clock, journal.write),
+            upgrades=DiskUpgrades(store, run.upgrades, run.release, journal.write, _upgrade_object, _upgraded),
             gives_way=bool(run.again),
             stop=stop,
             facts_hash=facts_hash,
@@ -123,6 +125,7 @@ def _compose(
             publish=_Publisher(run, store, journal),
             saw_time=seen.note,
             agent_version=__version__,
+            release=run.release,
         )
     )
     return runner
@@ -185,6 +188,18 @@ class _Seen:
             self._store.save_seen(self._latest_s)
         except StateError as error:
             self._journal.write(WARNING, str(error))
+
+
+def _upgrade_object(value: Offer | Upgraded) -> dict[str, object]:
+    from firstlight.wire.upgrade import upgrade_object  # here: most boxes never need it
+
+    return upgrade_object(value)
+
+
+def _upgraded(source: dict[str, object]) -> Upgraded:
+    from firstlight.wire.upgrade import read_upgraded
+
+    return read_upgraded(source)
 
 
 def chance() -> float:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Spool,
         Stop,
         Store,
+        Upgrades,
     )
     from firstlight.core.model import Facts, Registration
 else:
@@ -31,7 +32,7 @@ class Parts(NamedTuple):
         platform: the device half of the dialect.
         session: carries the beats.
         open_appeal: opens a session over HTTP, for the calls that have no other way.
-        store, spool, sensor, clock, notifier, changes: the seams of ``core.interfaces``.
+        store, spool, sensor, clock, notifier, changes, upgrades: the seams of ``core.interfaces``.
         gives_way: whether there is a richer process to end for.
         stop: what the signals ask for; it breaks off what is under way by raising ``StopNow``.
         facts_hash: 16 hex digits of facts.
@@ -40,6 +41,7 @@ class Parts(NamedTuple):
         publish: takes the status object.
         saw_time: takes the platform's clock, seconds since 1970, whenever it was told.
         agent_version: for the beats.
+        release: how the id of the running release begins, "" = not known.
     """
 
     registration: Registration
@@ -52,6 +54,7 @@ class Parts(NamedTuple):
     clock: Clock
     notifier: Notifier
     changes: Changes
+    upgrades: Upgrades
     gives_way: bool
     stop: Stop
     facts_hash: Callable[[Facts], str]
@@ -60,3 +63,4 @@ class Parts(NamedTuple):
     publish: Callable[[dict[str, object]], None]
     saw_time: Callable[[float], None]
     agent_version: str
+    release: str = ""

@@ -41,6 +41,7 @@ class Report:
             "credential": registration.credential.kind,
             "broker": registration.broker.url if registration.transport == "mqtt" and registration.broker else None,
             "agentVersion": parts.agent_version,
+            "release": parts.release or None,
             "pid": os.getpid(),
             "bootId": parts.clock.moment().boot_id,
         }
@@ -156,6 +157,8 @@ class Report:
                 "brokerOutOfReach": ("" if self._is_refusal else past_broker) or None,
                 "clone": self._is_cloned or None,
                 "intervalS": state.interval_s,
+                # By the platform itself, not only by a broker: what an upgrade is proved by.
+                "isConfirmed": self._is_online,
                 "lastAcceptedAt": self._last_accepted_at or None,
                 "nextBeatInS": None if next_beat_in_s is None else round(next_beat_in_s, 1),
                 # The clock that nobody sets: by it a reader knows whether this status is overdue.

@@ -1,9 +1,11 @@
 """What the door hands over to the beating process, as JSON in a file or an open descriptor.
 
 ``{"stateDir": PATH, "runtimeDir"?: PATH, "proxy"?: {"url": "http://HOST:PORT", "authFile"?: PATH, "hosts"?: [HOST, …]},
-"logLevel"?: 3 to 6, "haste"?: NUMBER, "again"?: [WORD, …]}``. The proxy is for the named hosts only; without names for
-all. ``haste`` makes every wait that many times shorter, for tests and measurements; ``again`` is the command by which
-the door was opened, and by which the process goes back to it. What nobody sets at the door (``KEPT``) stays as it was.
+"logLevel"?: 3 to 6, "haste"?: NUMBER, "again"?: [WORD, …], "upgrades"?: WHO, "release"?: HEX}``. The proxy is for the
+named hosts only; without names for all. ``haste`` makes every wait that many times shorter, for tests and measurements;
+``again`` is the command by which the door was opened, and by which the process goes back to it; ``upgrades`` is who
+upgrades this box (``unit``, ``managed``, ``none``), ``release`` how the id of the running release begins. What nobody
+sets at the door (``KEPT``) stays as it was.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from firstlight.errors import StateError, UsageError
 from firstlight.system import files
 from firstlight.system.journal import ERROR, INFO, WARNING
 from firstlight.system.store import StateDirectory
+from firstlight.system.upgrades import BY_NOBODY, WHO
 from firstlight.transports.proxy import parse_proxy
 
 TYPE_CHECKING = False
@@ -41,6 +44,8 @@ class RunFile(NamedTuple):
     haste: float
     again: tuple[str, ...] = ()
     proxied: tuple[str, ...] | None = None
+    upgrades: str = BY_NOBODY
+    release: str = ""
 
     def proxy_to(self, host: str) -> Proxy | None:
         """The proxy on the way to a host, None for a direct way."""
@@ -71,7 +76,18 @@ def read_run_file(path: str) -> RunFile:
     again = _words(found.get("again") or [], path)
     proxy = found.get("proxy")
     proxied = _words(proxy["hosts"], path) if isinstance(proxy, dict) and "hosts" in proxy else None
-    return RunFile(state_dir, runtime_dir, _proxy(proxy, path), log_level, haste, again, proxied)
+    upgrades, release = found.get("upgrades"), found.get("release")
+    return RunFile(
+        state_dir,
+        runtime_dir,
+        _proxy(proxy, path),
+        log_level,
+        haste,
+        again,
+        proxied,
+        upgrades if isinstance(upgrades, str) and upgrades in WHO else BY_NOBODY,
+        release if isinstance(release, str) else "",
+    )
 
 
 def _unusable(found: dict[str, object]) -> bool:

@@ -165,6 +165,7 @@ class Runner:
         if event.server_time_s is not None:
             parts.saw_time(event.server_time_s)
         parts.changes.note(event)
+        parts.upgrades.note(event)
 
     # -- the other actions -------------------------------------------------------------------------------------------
     def _wait(self, seconds: float) -> Event:

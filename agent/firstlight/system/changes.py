@@ -5,6 +5,7 @@ from __future__ import annotations
 from firstlight.core import change, change_notes
 from firstlight.core.change import Notes, Situation
 from firstlight.errors import StateError
+from firstlight.system import place
 from firstlight.system.store import CANDIDATE, CHANGE, WISH
 
 TYPE_CHECKING = False
@@ -17,13 +18,20 @@ if TYPE_CHECKING:
     from firstlight.system.store import StateDirectory
 
 CUT_OFF_FOR_S = 120.0
+FORMAT = 1  # of change.json; what the first versions wrote does not say it
 WARNING = 4
 
 
 def load(store: StateDirectory) -> Notes:
-    """What is asked for and under way. A damaged file counts as none: the candidate and the keys are safe beside it."""
+    """What is asked for and under way. A damaged file counts as none: the candidate and the keys are safe beside it.
+
+    Raises:
+        StateError: ``state_newer``, ``state_unreadable``.
+    """
     try:
-        return change_notes.decode(store.read_json(CHANGE) or {})
+        found = store.read_json(CHANGE) or {}
+        store.refuse_newer(CHANGE, found, FORMAT)
+        return change_notes.decode(found)
     except StateError as error:
         if error.code != "state_corrupt":
             raise
@@ -67,11 +75,13 @@ class DiskChanges:
         self._last_move = ""
         self._fails = False
         self._has_candidate = store.has(CANDIDATE)
+        self._is_newer = False
         try:
             self._notes = load(store)
         except StateError as error:
             log(WARNING, str(error))
             self._notes = Notes()
+            self._is_newer = error.code == "state_newer"
 
     def note(self, event: Accepted | Told) -> None:
         """Keeps what the platform asked for. Never raises: a disk that refuses is logged."""
@@ -118,6 +128,8 @@ class DiskChanges:
         # In case the richer process cannot make a note of its own end: it would be called for ever.
         if not change.due(situation) or (self._notes.begun >= change.MAX_BEGUN and not is_asked):
             return False
+        if place.is_upgrading():
+            return False  # going back must find the credential as it was; it is asked again
         notes = change.begun(self._notes)._replace(trouble=situation.trouble)
         if not self._save(notes):
             return False
@@ -141,6 +153,8 @@ class DiskChanges:
         return server_time_s + now_s - told_at_s
 
     def _save(self, notes: Notes) -> bool:
+        if self._is_newer:
+            return False  # what a later version is at stays as it is, until that version is back
         try:
             save(self._store, notes)
         except StateError as error:

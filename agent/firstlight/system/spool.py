@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
 NAME = "spool.jsonl"
 REFUSED = "spool.refused.jsonl"
+BESIDE = "spool.1.jsonl"  # used while a later version's journal is there, which is left as it is
 MAX_RECORDS = 1_440  # a day at one beat a minute
 MAX_BYTES = 524_288
 MAX_LINE_BYTES = 2_048
 MARK = b'{"dropped": '
+HEAD, FORMAT = b'{"format": ', 1  # a later format says so in its first line; this one says nothing
 
 
 class DiskSpool:
@@ -54,7 +56,8 @@ class DiskSpool:
         max_bytes: int = MAX_BYTES,
     ) -> None:
         self._directory = directory
-        self._path = os.path.join(directory, NAME)
+        self._name = BESIDE if _is_newer(directory) else NAME
+        self._path = os.path.join(directory, self._name)
         self._encode = encode
         self._decode = decode
         self._max_records = max_records
@@ -165,7 +168,7 @@ class DiskSpool:
         while total > room:
             total -= len(kept[lost])
             lost += 1
-        files.write(self._directory, NAME, b"".join(kept[lost:]))
+        files.write(self._directory, self._name, b"".join(kept[lost:]))
         self.dropped += lost
         self._head, self._count, self._size = 0, len(kept) - lost, total
 
@@ -243,6 +246,19 @@ class DiskSpool:
             return whole
         finally:
             os.close(fd)
+
+
+def _is_newer(directory: str) -> bool:
+    try:
+        fd = os.open(os.path.join(directory, NAME), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            head = os.read(fd, 32)
+        finally:
+            os.close(fd)
+    except OSError:
+        return False
+    number = head[len(HEAD) :].partition(b"}")[0] if head.startswith(HEAD) else b""
+    return number.isdigit() and int(number) > FORMAT
 
 
 def _line(value: dict[str, object]) -> bytes:

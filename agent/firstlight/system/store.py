@@ -5,6 +5,7 @@ device.key                                     the first private key, PKCS#8 in 
 device-FINGERPRINT.key                         the one of each later credential
 change.json, candidate.json                    a rotation or move under way, and the registration that is to be proved
 wish.json                                      what 'firstlight rotate' asks of the running agent
+upgrade-wish.json, upgraded.json               a release that the platform offers; how the last upgrade ended
 retired/TIME/                                  what a tombstone or a reset set aside; nothing is ever deleted
 lock                                           held by enroll and reset, so that only one of them is at work
 running                                        held by the agent for as long as it lives; a reset holds it too
@@ -21,7 +22,7 @@ import time
 from contextlib import suppress
 
 from firstlight.errors import StateError
-from firstlight.system import files, registration_file
+from firstlight.system import files, lock, registration_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
     from firstlight.system.files import OnStep
 
 REGISTRATION, BACKUP = "registration.json", "registration.backup.json"
-KEY, STATUS, LOCK, RUNNING, RETIRED = "device.key", "status.json", "lock", "running", "retired"
+KEY, STATUS, LOCK, RETIRED = "device.key", "status.json", "lock", "retired"
+RUNNING, agent_running = lock.RUNNING, lock.agent_running
 SEEN, CANDIDATE, CHANGE, WISH = "seen.json", "candidate.json", "change.json", "wish.json"
+UPGRADE_WISH, UPGRADED = "upgrade-wish.json", "upgraded.json"
 KEY_START, KEY_END, KEY_DIGITS = "device-", ".key", 16
 
 
@@ -65,6 +68,16 @@ class StateDirectory:
     def __repr__(self) -> str:
         return f"StateDirectory({self.path!r})"
 
+    def is_there(self) -> bool:
+        """Whether the directory exists. Raises StateError (``state_unreadable``) where that cannot be seen."""
+        try:
+            os.listdir(self.path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise files.unreadable(self.path, error) from None
+        return True
+
     def prepare(self) -> None:
         """Makes the directory, private, and proves that it can be written and synced.
 
@@ -93,7 +106,7 @@ class StateDirectory:
         Raises:
             StateError: ``state_locked`` when one is at work, ``agent_running``, ``state_unwritable``.
         """
-        return _Lock(self, name)
+        return lock.Lock(self.path, name, self.holder)
 
     def holder(self, name: str) -> int | None:
         """The process that holds a lock, found without taking it: one that looks is in nobody's way.
@@ -136,6 +149,12 @@ class StateDirectory:
         if not isinstance(found, dict):
             raise StateError("state_corrupt", f"{os.path.join(self.path, name)} is damaged.")
         return found
+
+    def refuse_newer(self, name: str, found: dict[str, object], known: int) -> None:
+        """Raises StateError (``state_newer``) for an object whose field ``format`` is beyond what is known."""
+        if isinstance(found.get("format"), int) and found["format"] > known:  # type: ignore[operator]
+            path = os.path.join(self.path, name)
+            raise StateError("state_newer", f"{path} has format {found['format']}; this agent reads up to {known}.")
 
     def write_text(self, name: str, text: str) -> None:
         """One secret or other text, durable and 0600. Raises StateError (``state_unwritable``)."""
@@ -349,14 +368,13 @@ class StateDirectory:
         return float(value) if isinstance(value, (int, float)) and 0 <= value < 1e11 else 0.0
 
     def save_seen(self, server_time_s: float) -> None:
-        """Keeps the latest time a platform told. Raises StateError (``state_unwritable``)."""
+        """Keeps the latest time a platform told; what a later version wrote stays. Raises StateError."""
+        try:
+            self.refuse_newer(SEEN, self.read_json(SEEN) or {}, 1)
+        except StateError as error:
+            if error.code == "state_newer":
+                return
         self.write_json(SEEN, {"serverTimeS": round(server_time_s)})
-
-
-def agent_running(pid: int | None, hint: str = "") -> StateError:
-    """What is said where the agent may not run but does; ``pid`` as ``StateDirectory.holder`` gives it."""
-    named = f" (pid {pid})" if pid and pid > 0 else ""
-    return StateError("agent_running", f"The agent runs already{named}.", hint)
 
 
 def _new_folder(outer: int, stamp: str) -> int:
@@ -367,29 +385,3 @@ def _new_folder(outer: int, stamp: str) -> int:
             os.mkdir(name, 0o700, dir_fd=outer)
             return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=outer)
     raise OSError(errno.EEXIST, "it is full of folders of this second")
-
-
-class _Lock:
-    """A record lock (fcntl(2)) on a whole file: unlike flock it can be asked about, and says whose it is."""
-
-    def __init__(self, store: StateDirectory, name: str) -> None:
-        self._store = store
-        self._name = name
-        self._fd = -1
-
-    def __enter__(self) -> None:
-        path = os.path.join(self._store.path, self._name)
-        try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            files.give_to_owner(self._fd, self._store.path)
-            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._fd)
-            if self._name == RUNNING:
-                raise agent_running(self._store.holder(RUNNING)) from None
-            raise StateError("state_locked", f"Another firstlight is at work in {self._store.path}.") from None
-        except OSError as error:
-            raise files.unwritable(path, error) from None
-
-    def __exit__(self, *error: object) -> None:
-        os.close(self._fd)

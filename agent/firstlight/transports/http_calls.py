@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from types import TracebackType
 from typing import Any, cast
@@ -60,6 +60,23 @@ class HttpCalls:
         Raises:
             UnreachableError: with the code of what went wrong.
         """
+        parts: list[bytes] = []
+        return self.fetch(call, deadline_s, lambda status, part: parts.append(part))._replace(body=b"".join(parts))
+
+    def fetch(self, call: HttpCall, deadline_s: float, take: Callable[[int, bytes], object]) -> HttpReply:
+        """As ``exchange``, but hands the answer's body over piece by piece: for what does not belong into memory.
+
+        Args:
+            call: its ``limit_bytes`` counts here too.
+            deadline_s: for the whole of it.
+            take: gets the status and the next piece; what it raises ends the exchange.
+
+        Returns:
+            the reply, its body empty.
+
+        Raises:
+            UnreachableError: with the code of what went wrong; pieces were handed over before, perhaps.
+        """
         target = target_of(call)
         self._network.begin(target, deadline_s)
         # Sent as it is: a request that the client itself builds would carry headers that nobody asked for.
@@ -75,7 +92,7 @@ class HttpCalls:
                 httpx.Client(transport=_Transport(self._context, self._network), trust_env=False) as client,
                 closing(client.send(request, stream=True, follow_redirects=False)) as response,
             ):
-                return self._read(call, response)
+                return self._read(call, response, take)
         except httpcore.RemoteProtocolError as error:
             raise self._unreadable(error) from None
 
@@ -90,7 +107,7 @@ class HttpCalls:
     ) -> None:
         self.close()
 
-    def _read(self, call: HttpCall, response: httpx.Response) -> HttpReply:
+    def _read(self, call: HttpCall, response: httpx.Response, take: Callable[[int, bytes], object]) -> HttpReply:
         raw = cast("list[tuple[bytes, bytes]]", response.extensions["raw_headers"])
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in raw}
         if not 200 <= response.status_code < 600 or response.extensions["http_version"] not in VERSIONS:
@@ -98,7 +115,6 @@ class HttpCalls:
         size_bytes = sum(len(name) + len(value) + 4 for name, value in raw)
         if len(raw) > MAX_HEADERS or size_bytes > MAX_HEAD_BYTES:
             raise self._too_large()
-        parts: list[bytes] = []
         left_bytes = call.limit_bytes
         if call.method != "HEAD" and int(headers.get("content-length", "0")) > left_bytes:
             raise self._too_large()
@@ -106,8 +122,8 @@ class HttpCalls:
             left_bytes -= len(part)
             if left_bytes < 0:
                 raise self._too_large()
-            parts.append(part)
-        return HttpReply(response.status_code, headers, b"".join(parts))
+            take(response.status_code, part)
+        return HttpReply(response.status_code, headers, b"")
 
     def _too_large(self) -> UnreachableError:
         return UnreachableError("reply_too_large", f"The answer of {self._network.peer} is larger than expected.")

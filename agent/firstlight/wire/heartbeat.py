@@ -1,8 +1,9 @@
 """The heartbeat: request and reply, encode and decode side by side. The same body over HTTP and MQTT.
 
 Request: ``{"seq", "bootId", "mono", "wall", "agent", "factsHash", "metrics": {…}, "facts"?: {…}, "missed"?: […],
-"ask"?}``. Reply: ``{"serverTime", "intervalS", "factsWanted"?, "rotate"?, "clone"?, "move"?}``; over MQTT it comes
-where it was asked for, or unasked when something changed. Field by field: docs/protocol.md.
+"ask"?, "upgraded"?: {…}}``. Reply: ``{"serverTime", "intervalS", "factsWanted"?, "rotate"?, "clone"?, "move"?,
+"upgrade"?: {…}}``; over MQTT it comes where it was asked for, or unasked when something changed. Field by field:
+docs/protocol.md.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from firstlight.wire.facts import facts_object, read_facts
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NamedTuple
+
+    from firstlight.core.model import Offer, Upgraded
 else:
     from firstlight.core.record import NamedTuple
 
@@ -38,6 +41,7 @@ class BeatReply(NamedTuple):
         rotate: the operator wants the device to replace its credential now.
         clone: another box beats with this device's credential.
         move: where the hub is to be found from now on, as ``wire/move.py`` writes it, "" = nothing new.
+        upgrade: a release that the operator wants on this device, None = none.
     """
 
     server_time_s: float
@@ -46,6 +50,7 @@ class BeatReply(NamedTuple):
     rotate: bool = False
     clone: bool = False
     move: str = ""
+    upgrade: Offer | None = None
 
 
 def _moment_object(sequence: int, moment: Moment, metrics: Metrics) -> dict[str, object]:
@@ -105,6 +110,10 @@ def encode_beat(beat: Beat) -> bytes:
         body["missed"] = [missed_object(one) for one in beat.missed]
     if beat.asks:
         body["ask"] = True
+    if beat.upgraded is not None:
+        from firstlight.wire.upgrade import upgraded_object  # most beats never need it: it stays off most boxes
+
+        body["upgraded"] = upgraded_object(beat.upgraded)
     return bounded.encode_object(body)
 
 
@@ -128,6 +137,7 @@ def decode_beat(body: bytes) -> Beat:
         facts_hash=facts_hash,
         missed=tuple(read_missed(one) for one in bounded.children(source, "missed", MAX_MISSED)),
         asks=_flag(source, "ask"),
+        upgraded=_upgraded(source) if "upgraded" in source else None,
     )
 
 
@@ -141,6 +151,7 @@ def encode_beat_reply(reply: BeatReply) -> bytes:
             "rotate": reply.rotate or None,
             "clone": reply.clone or None,
             "move": reply.move or None,
+            "upgrade": None if reply.upgrade is None else _offer_object(reply.upgrade),
         }
     )
 
@@ -159,7 +170,28 @@ def decode_beat_reply(body: bytes) -> BeatReply:
         rotate=_flag(source, "rotate"),
         clone=_flag(source, "clone"),
         move=bounded.optional_text(source, "move", MAX_MOVE) or "",
+        upgrade=_offer(source) if "upgrade" in source else None,
     )
+
+
+def _upgraded(source: dict[str, object]) -> Upgraded | None:
+    from firstlight.wire.upgrade import read_upgraded
+
+    found = bounded.child(source, "upgraded")
+    return read_upgraded(found) if source["upgraded"] is not None else None
+
+
+def _offer(source: dict[str, object]) -> Offer | None:
+    from firstlight.wire.upgrade import read_offer
+
+    found = bounded.child(source, "upgrade")
+    return read_offer(found) if source["upgrade"] is not None else None
+
+
+def _offer_object(offer: Offer) -> dict[str, object]:
+    from firstlight.wire.upgrade import offer_object
+
+    return offer_object(offer)
 
 
 def _flag(source: dict[str, object], name: str) -> bool:

@@ -1,8 +1,10 @@
 """The device half: install script, bundles, redeem, renewal and take-back. docs/protocol.md has every field."""
 
-from fastapi import APIRouter, Request
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 
 from firstlight import __version__
 from firstlight.core.model import Secret
@@ -23,6 +25,7 @@ from firstlight_hub.service.issuing import Request as Asked
 from firstlight_hub.tls import requested_fingerprint, signer
 
 SCRIPT = "text/x-shellscript"
+BUNDLE = "application/x-tar"
 NO_STORE = {"Cache-Control": "no-store"}
 
 router = APIRouter()
@@ -46,7 +49,8 @@ def install_script(installId: str, parts: OurParts) -> Response:  # noqa: N803
         hub_url=parts.site.url,
         pin=parts.site.pin,
         ca_pem=parts.site.ca_pem,
-        bundles=parts.site.bundles.offered(),
+        bundles=parts.site.bundles.of_this_version(),
+        release_keys=parts.site.release_keys,
         agent_version=__version__,
         refusal=(refusal.message, refusal.hint) if refusal else None,
     )
@@ -54,12 +58,26 @@ def install_script(installId: str, parts: OurParts) -> Response:  # noqa: N803
     return Response(script, 200 if refusal is None else 404 if not known else 410, NO_STORE, SCRIPT)
 
 
-@router.get("/bundles/{name}", **documented("The agent for one Python and architecture", 200, "application/gzip", 404))
+@router.get("/bundles/latest", **documented("The newest release for a kind of box", 200, "Release", 400, 404))
+def latest(
+    parts: OurParts,
+    arch: Annotated[str, Query(min_length=1, max_length=16)],
+    python: Annotated[str, Query(max_length=16)] = "",
+) -> Response:
+    """Public; what ``firstlight upgrade`` asks. Only a release that boxes take: signed by a key of this hub."""
+    found = parts.site.bundles.newest(arch, python)
+    if found is None:
+        raise Refusal("not_found", "There is no release for such a box.")
+    body = {"version": found.version, "id": found.id, "path": f"/bundles/{found.name}"}
+    return JSONResponse(body, headers=NO_STORE)
+
+
+@router.get("/bundles/{name}", **documented("A release of the agent for one architecture", 200, BUNDLE, 404))
 def bundle(name: str, parts: OurParts) -> Response:
-    """Public; the install script knows the SHA-256 of each bundle."""
-    if name not in parts.site.bundles.offered():
+    """Public; the install script knows the id of each, and an upgrade wants a trusted signature."""
+    if not parts.site.bundles.has(name):
         raise Refusal("not_found", "There is no such bundle.")
-    return FileResponse(parts.site.bundles.directory / name, media_type="application/gzip")
+    return FileResponse(parts.site.bundles.directory / name, media_type=BUNDLE)
 
 
 @router.post(

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import Response
 
+from firstlight.core.model import MAX_ATTEMPT
 from firstlight.wire.redeem import ASKED_TRANSPORTS, CREDENTIALS, TRANSPORTS
 
 # One sentence's worth of text: something visible in it, no control characters within. Checked by this very pattern.
@@ -16,6 +17,8 @@ Schema = dict[str, Any]
 INSTANT: Schema = {"type": "string", "format": "date-time"}
 MAYBE_INSTANT: Schema = {"type": ["string", "null"], "format": "date-time"}
 MAYBE_TEXT: Schema = {"type": ["string", "null"]}
+VERSION: Schema = {"type": "string", "pattern": "^[0-9][0-9A-Za-z.+~-]{0,63}$"}
+RELEASE_ID: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 HEX32: Schema = {"type": "string", "pattern": "^[0-9a-f]{32}$"}
 FACT: Schema = {
     "type": ["string", "null"],
@@ -90,6 +93,12 @@ SCHEMAS: dict[str, Schema] = {
         ),
     ),
     "Health": _object(["hub", "serverTime"], hub={"type": "string"}, serverTime={"type": "number"}),
+    "Release": _object(
+        ["version", "id", "path"],
+        version={"type": "string"},
+        id={"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        path={"type": "string"},
+    ),
     "NewDevice": _object(
         ["device_name"],
         device_name=_text(256, nullable=False),
@@ -126,6 +135,14 @@ SCHEMAS: dict[str, Schema] = {
         revoked={"const": True, "description": "The operator ended its credential; it can be invited again."},
         clone={"const": True, "description": "Two boxes beat as this device."},
         last_will_at={**INSTANT, "description": "The broker lost the device then; only a hint."},
+        upgrade=_object(
+            ["version", "state", "at"],
+            version={"type": "string"},
+            state={"enum": ["offered", "failed", "not_from_here"]},
+            at=INSTANT,
+            code={"type": "string", "description": "Why it failed, or who upgrades the box instead."},
+            message={"type": "string"},
+        ),
     ),
     "DeviceList": _object(["data"], data={"type": "array", "items": ref("Device")}, next_cursor=MAYBE_TEXT),
     "InstallIdList": _object(
@@ -206,6 +223,15 @@ SCHEMAS: dict[str, Schema] = {
             "maxItems": 32,
             "items": _object(["seq", "bootId", "mono", "wall", "reason"], **MOMENT, reason=LABEL),
         },
+        upgraded={"anyOf": [ref("Upgraded"), {"type": "null"}]},
+    ),
+    "Upgraded": _object(
+        ["version", "id", "attempt", "code"],
+        version=VERSION,
+        id=RELEASE_ID,
+        attempt={"type": "integer", "minimum": 0, "maximum": MAX_ATTEMPT},
+        code={"type": "string", "pattern": "^([a-z][a-z0-9_]{0,63})?$", "description": "Empty where it is done."},
+        message={**_text(256), "minLength": 1},
     ),
     "BeatReply": _object(
         ["serverTime", "intervalS"],
@@ -215,6 +241,13 @@ SCHEMAS: dict[str, Schema] = {
         rotate={"type": "boolean"},
         clone={"type": "boolean"},
         move={"type": "string"},
+        upgrade=_object(
+            ["version", "id", "path", "attempt"],
+            version=VERSION,
+            id=RELEASE_ID,
+            path={"type": "string"},
+            attempt={"type": "integer", "minimum": 1, "maximum": MAX_ATTEMPT},
+        ),
     ),
 }
 

@@ -16,6 +16,7 @@ from firstlight_hub.api.parts import OurParts, Parts, WhoCalls
 from firstlight_hub.api.problems import is_json, read_bounded
 from firstlight_hub.install_command import install_command
 from firstlight_hub.model import READ, UPDATE, Device, InstallId, Invited, Refusal, is_clone, iso, status
+from firstlight_hub.rollout import APART
 from firstlight_hub.service.access import demand
 from firstlight_hub.service.devices import NewDevice
 from firstlight_hub.service.issuing import HTTP, SECRET
@@ -56,6 +57,7 @@ def record(device: Device, now_ms: int, window_s: int) -> dict[str, object]:
         "revoked": True if device.revoked_at_ms is not None else None,
         "clone": True if is_clone(device.clone_at_ms, now_ms) else None,
         "last_will_at": iso(device.gone_at_ms) if is_gone else None,
+        "upgrade": _upgrade(device),
     }
     return {
         "id": device.id,
@@ -74,6 +76,23 @@ def record(device: Device, now_ms: int, window_s: int) -> dict[str, object]:
         "created_at": iso(device.created_at_ms),
         **{name: value for name, value in ours.items() if value is not None},
     }
+
+
+def _upgrade(device: Device) -> dict[str, object] | None:
+    """How its last upgrade went, or that one is offered; None where it runs that version, as ``rfdm_version`` says."""
+    last = device.upgrade
+    if last is None or last.version == device.agent_version or not (last.code or last.ended_at_ms is None):
+        return None
+    if last.ended_at_ms is None and (last.rollout is None or last.told_at_ms is None):
+        return None
+    found = {
+        "version": last.version,
+        "state": "offered" if last.ended_at_ms is None else "not_from_here" if last.code in APART else "failed",
+        "at": iso(last.told_at_ms if last.ended_at_ms is None else last.ended_at_ms),
+        "code": last.code,
+        "message": last.message,
+    }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _invitation(parts: Parts, invited: Invited) -> dict[str, object]:

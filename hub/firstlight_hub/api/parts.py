@@ -28,6 +28,7 @@ class Site(NamedTuple):
         bundles: where the agent's bundles are.
         brokers: addresses for beats over MQTT, by kind of credential: ``secret``, ``certificate``, ``secretWebsocket``,
             ``certificateWebsocket``; empty on a hub without MQTT.
+        release_keys: key id -> public key in PEM, whose releases boxes are to trust.
     """
 
     url: str
@@ -35,6 +36,7 @@ class Site(NamedTuple):
     ca_pem: str
     bundles: Shelf
     brokers: Mapping[str, str] = MappingProxyType({})
+    release_keys: Mapping[str, bytes] = MappingProxyType({})
 
 
 class Parts(NamedTuple):

@@ -75,6 +75,28 @@ def _move(arguments: argparse.Namespace) -> None:
     move(arguments)
 
 
+def _rollout(name: str) -> Verb:
+    def verb(arguments: argparse.Namespace) -> None:
+        from firstlight_hub.cli import rollout
+
+        found: Verb = getattr(rollout, name)
+        found(arguments)
+
+    return verb
+
+
+def _sign(arguments: argparse.Namespace) -> None:
+    from firstlight_hub.cli.release import sign
+
+    sign(arguments)
+
+
+def _release_key(arguments: argparse.Namespace) -> None:
+    from firstlight_hub.cli.release import key
+
+    key(arguments)
+
+
 def _backup(arguments: argparse.Namespace) -> None:
     from firstlight_hub.folder import HubFolder
 
@@ -162,6 +184,35 @@ def _move_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-brokers", action="store_true", help="MQTT brokers that --broker does not name stay.")
 
 
+def _rollout_verbs(group: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    help = "Brings boxes to another version of the agent, some first; halts by itself where they fail."
+    verbs = group.add_parser("rollout", help=help, description=help).add_subparsers(required=True, metavar="VERB")
+    parser = _verb(verbs, "start", _rollout("start"), "Offers a version to some boxes, or all.")
+    parser.add_argument(
+        "--version", required=True, metavar="V", help="The version; its bundle lies in bundles, signed."
+    )
+    parser.add_argument("--percent", type=int, metavar="N", help="To that share of all boxes, 1 to 100.")
+    parser.add_argument("--tag", metavar="TAG", help="To the boxes with this tag.")
+    parser.add_argument(
+        "--device", action="append", default=[], metavar="ID", help="To this box; give it several times."
+    )
+    parser.add_argument(
+        "--halt-after",
+        type=int,
+        metavar="N",
+        help="Halt at so many failures (5 %% of the boxes offered it, at least 1).",
+    )
+    parser.add_argument("--at-once", type=int, default=50, metavar="N", help="To so many boxes at once at most (50).")
+    parser = _verb(verbs, "show", _rollout("show"), "Shows how far it has come, and each box that failed.")
+    parser.add_argument("--json", action="store_true", help="Print one JSON object.")
+    parser = _verb(verbs, "widen", _rollout("widen"), "Has it go to more boxes; those it was for stay.")
+    parser.add_argument("--percent", type=int, required=True, metavar="N", help="To that share of all boxes.")
+    _verb(verbs, "halt", _rollout("halt"), "Offers it to no further box.")
+    _verb(verbs, "resume", _rollout("resume"), "Goes on after a halt; what failed so far counts no more.")
+    for name in ("end", "cancel"):
+        _verb(verbs, name, _rollout("end"), "Ends it; boxes stay at what they run.")
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line; parsing raises UsageError ``usage``."""
     top: argparse.ArgumentParser = Parser(prog="firstlight-hub", description="A small platform for Firstlight devices.")
@@ -172,6 +223,11 @@ def parser() -> argparse.ArgumentParser:
     _key_verbs(group)
     _ca_verbs(group)
     _move_arguments(_verb(group, "move", _move, "Tells the boxes, signed, that the hub has another address."))
+    _rollout_verbs(group)
+    signing = _verb(group, "sign", _sign, "Adds this hub's signature to bundles, so that boxes take them as upgrades.")
+    signing.add_argument("file", type=Path, nargs="+", metavar="FILE", help="firstlight-VERSION-ARCH.tar")
+    help = "Prints the public keys whose releases boxes take; --new makes another, and the former goes on signing."
+    _verb(group, "release-key", _release_key, help).add_argument("--new", action="store_true", help="Make a new key.")
     backup = _verb(group, "backup", _backup, "Copies the whole hub into a new folder or .tar file, while it serves.")
     backup.add_argument("dest", type=Path, metavar="DEST", help="A new folder, or a new file that ends in .tar.")
     return top

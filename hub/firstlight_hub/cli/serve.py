@@ -14,7 +14,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any
@@ -42,6 +42,7 @@ from firstlight_hub.service.credentials import Credentials
 from firstlight_hub.service.devices import Devices
 from firstlight_hub.service.enrolling import Enrolling
 from firstlight_hub.service.issuing import Issuing
+from firstlight_hub.service.offering import Offering
 from firstlight_hub.service.secrets import BrokerSecrets
 from firstlight_hub.settings import Settings
 from firstlight_hub.store.sqlite import SqliteStore
@@ -86,7 +87,8 @@ def _serve(folder: HubFolder, settings: Settings, arguments: argparse.Namespace)
             print(RENEWED, flush=True)
         # Without a CA of ours no box could believe a move.
         moves = Moves(folder, site.url) if site.ca_pem else None
-        parts, broker = _parts(store, settings, folder, site, moves)
+        offering = Offering(store, _clock, site.bundles, settings.online_window_s)
+        parts, broker = _parts(store, settings, folder, site, moves, offering)
         app = build_app(parts, store.write_beats)
         app.router.routes[:0] = broker.routes
         checked = FromProxies(app, folder.authorities, settings.trusted_proxies, settings.client_certificate_header)
@@ -99,8 +101,8 @@ def _serve(folder: HubFolder, settings: Settings, arguments: argparse.Namespace)
             accept_devices(config.ssl, folder.authorities())
         broker.start()
         attend = partial(broker.attend, parts.beats, app.state.commits)
-        watch = partial(moves.watch, parts.beats.have_news) if moves else None
-        server = _Server(config, announce, partial(keep_certificate_fresh, folder, hosts), broker, attend, watch)
+        watches = [partial(one.watch, parts.beats.have_news) for one in (moves, offering) if one]
+        server = _Server(config, announce, partial(keep_certificate_fresh, folder, hosts), broker, attend, watches)
         # uvicorn ends on these and then raises them again: a stop that was asked for is not a failure.
         for asked in (signal.SIGTERM, signal.SIGINT):
             signal.signal(asked, lambda *_: setattr(server, "should_exit", True))
@@ -154,8 +156,9 @@ def _site(folder: HubFolder, settings: Settings, plain_on_loopback: bool, listen
         url = f"http://{_bracketed(host)}:{port}"
     else:
         url = f"https://{_bracketed(settings.hosts[0])}:{port}"
+    keys = folder.release_keys(settings)
     try:
-        bundles = ensure_bundles(folder.bundles)
+        bundles = ensure_bundles(folder.bundles, keys)
     except OSError as error:
         raise StateError("state_unwritable", f"{folder.bundles} cannot be written: {error.strerror}.") from None
     has_own_tls = not (settings.behind_proxy or plain_on_loopback)
@@ -166,6 +169,7 @@ def _site(folder: HubFolder, settings: Settings, plain_on_loopback: bool, listen
         # The broker speaks TLS also where plain HTTP is spoken on the loopback.
         ca_pem=folder.ca_pem() if has_own_tls or (brokers and plain_on_loopback) else "",
         bundles=bundles,
+        release_keys=keys.public,
         brokers=brokers,
     )
 
@@ -182,19 +186,22 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _parts(
-    store: SqliteStore, settings: Settings, folder: HubFolder, site: Site, moves: Moves | None
-) -> tuple[Parts, Broker]:
-    def clock() -> int:
-        return time.time_ns() // 1_000_000
+def _clock() -> int:
+    return time.time_ns() // 1_000_000
 
+
+def _parts(
+    store: SqliteStore, settings: Settings, folder: HubFolder, site: Site, moves: Moves | None, offering: Offering
+) -> tuple[Parts, Broker]:
+    clock = _clock
     shows_certificates = site.pin is not None or settings.trusted_proxies
     signer = Issuer(folder.authorities, settings.certificate_days) if shows_certificates else None
     issuing = Issuing(clock, folder.secret(), signer, site.brokers, settings.transport, settings.credential)
     broker = make_broker(settings, folder, BrokerSecrets(store, clock, issuing), store)
     link = broker.link
     told = (lambda beat: moves.text()) if moves else (lambda beat: "")
-    beats = Beats(store, clock, settings.heartbeat_interval_s, settings.history_days, link, told)
+    offer = offering.for_beat
+    beats = Beats(store, clock, settings.heartbeat_interval_s, settings.history_days, link, told, offer)
     parts = Parts(
         devices=Devices(store, clock, settings.workspaces, settings.install_id_ttl_s, broker=link),
         access=Access(store, clock, settings.workspaces),
@@ -256,14 +263,14 @@ class _Server(uvicorn.Server):
         keep_fresh: KeepFresh,
         broker: Broker,
         attend: Callable[[], Coroutine[Any, Any, None]],
-        watch: Callable[[], Coroutine[Any, Any, None]] | None,
+        watches: Sequence[Callable[[], Coroutine[Any, Any, None]]],
     ) -> None:
         super().__init__(config)
         self._keep_fresh = keep_fresh
         self._announce = announce
         self._broker = broker
         self._attend = attend
-        self._watch = watch
+        self._watches = watches
         self._tasks: list[asyncio.Task[None]] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -273,8 +280,7 @@ class _Server(uvicorn.Server):
             return
         await self._attend()
         self._announce()
-        if self._watch is not None:
-            self._tasks.append(asyncio.create_task(self._watch()))
+        self._tasks.extend(asyncio.create_task(watch()) for watch in self._watches)
         if self.config.ssl is not None or self._broker.shows_certificate:
             context = self.config.ssl or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._tasks.append(asyncio.create_task(self._keep_fresh(context, self._renewed)))

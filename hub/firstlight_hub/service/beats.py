@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
-from firstlight.core.model import Beat, Metrics, Moment
+from firstlight.core.model import Beat, Metrics, Moment, Offer
 from firstlight.wire.heartbeat import BeatReply
 from firstlight_hub.model import BeatRow, Device, HistoryRow, is_clone
 from firstlight_hub.service import Clock
@@ -58,6 +58,7 @@ class Beats:
         history_days: how long single beats are kept.
         broker: told when a device's candidate takes the place of its credential.
         move_for: where the hub is to be found from now on, for the answer to this beat; "" = nothing new.
+        offer_for: a release that is offered to the device of that id, in the answer to this beat; None = none.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Beats:
         history_days: int,
         broker: BrokerLink | None = None,
         move_for: Callable[[Beat], str] = lambda beat: "",
+        offer_for: Callable[[str, Beat], Offer | None] = lambda device_id, beat: None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -75,6 +77,7 @@ class Beats:
         self._history_ms = history_days * DAY_MS
         self._broker = broker or NoBroker()
         self._move_for = move_for
+        self._offer_for = offer_for
         self._known: dict[str, Beater] = {}
         self._forgotten = 0
 
@@ -167,6 +170,7 @@ class Beats:
             history=tuple(history),
             boot_id=boot_id,
             clone_at_ms=clone_at_ms,
+            upgraded=beat.upgraded,
         )
 
     def reply(self, beater: Beater, beat: Beat) -> BeatReply:
@@ -182,6 +186,7 @@ class Beats:
             beater.rotate,
             is_clone(beater.boots.clone_at_ms, now_ms),
             self._move_for(beat) if is_news or beat.facts is not None or beat.asks else "",
+            self._offer_for(beater.device_id, beat),
         )
 
     def is_news(self, beater: Beater) -> bool:
@@ -193,9 +198,10 @@ class Beats:
         was_told, known.is_told = known.is_told, True
         return not was_told
 
-    def have_news(self) -> None:
-        """There is something new to say to every device: each hears it with its next beat, so in one interval."""
-        for beater in list(self._known.values()):  # other threads add to it
+    def have_news(self, device_ids: Collection[str] | None = None) -> None:
+        """There is something new to say to these devices, or to every one: each hears it with its next beat."""
+        known = list(self._known.values())  # other threads add to it
+        for beater in known if device_ids is None else filter(None, map(self._known.get, device_ids)):
             beater.is_told = False
 
     def accepted(self, facts_wanted: bool) -> BeatReply:

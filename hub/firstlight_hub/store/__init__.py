@@ -5,12 +5,13 @@ All changes of one ``writing()`` block are one transaction: on disk when the blo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
 from firstlight_hub.model import ApiKey, BeatRow, Certificate, Device, InstallId, Tombstone
+from firstlight_hub.rollout import Rollout, Upgrade
 
 
 class Reading(Protocol):
@@ -45,6 +46,18 @@ class Reading(Protocol):
 
         ``put_device`` and ``remove_device`` leave these, in the transaction that ends a key or a candidate.
         """
+        ...
+
+    def rollout(self) -> Rollout | None:
+        """The roll-out that was started last, ended or not."""
+        ...
+
+    def rollout_devices(self, number: int, *, is_open: bool = False) -> Sequence[Device]:
+        """The devices whose last upgrade is of that roll-out, by number; only those that have not said how it went."""
+        ...
+
+    def rollout_counts(self, number: int) -> Mapping[str, int]:
+        """Of those that have said how it went: how many by code; ``""`` for all that run the version."""
         ...
 
     def tombstone(self, device_id: str) -> Tombstone | None:
@@ -99,6 +112,14 @@ class Writing(Reading, Protocol):
         """Leaves the tombstone in the device's place and revokes its keys, certificates and installIds."""
         ...
 
+    def put_rollout(self, rollout: Rollout) -> None:
+        """Replaces the roll-out of that number; adds one with the number 0."""
+        ...
+
+    def put_upgrade(self, device: int, upgrade: Upgrade) -> None:
+        """Makes this the last upgrade of the device with that number."""
+        ...
+
     def put_install_id(self, install_id: InstallId) -> None:
         """Adds an installId, or replaces the one that has the same hash."""
         ...
@@ -128,6 +149,7 @@ class Store(Protocol):
 
         A beat that is there already (device, boot id, sequence) is not stored twice. ``last_heartbeat`` never goes
         back, unless it is more than a minute ahead: then the hub's clock was wrong, and was put right since.
+        What a beat says of an upgrade is kept where it is of the device's last one, or nothing is known of any.
 
         Returns:
             positions of the rows that were refused: their key is no longer the device's.

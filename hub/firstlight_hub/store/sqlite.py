@@ -15,14 +15,16 @@ from firstlight.core.model import Facts
 from firstlight.errors import StateError
 from firstlight.wire.facts import facts_object, read_facts
 from firstlight_hub.model import ApiKey, BeatRow, Certificate, Device, InstallId, Tombstone
+from firstlight_hub.store.rollout_rows import UPGRADE, RolloutView, RolloutWriting, read_upgrade, write_results
 
 Found = TypeVar("Found")
 
 # The columns have the fields' names; the number is SQLite's to give.
-FIELDS = Device._fields[1:-1]
-# The last field is not a column. A candidate's certificate does not count, nor one that was revoked.
-DEVICE = """SELECT device.*, (SELECT max(not_after_ms) FROM certificate WHERE device_id = device.id
-    AND key_fingerprint = device.key_fingerprint AND revoked_at_ms IS NULL) AS certificate_ends_at_ms FROM device"""
+FIELDS = Device._fields[1:-2]
+# The last two fields are not columns. A candidate's certificate does not count, nor one that was revoked.
+DEVICE = f"""SELECT device.*, (SELECT max(not_after_ms) FROM certificate WHERE device_id = device.id
+    AND key_fingerprint = device.key_fingerprint AND revoked_at_ms IS NULL) AS certificate_ends_at_ms, {UPGRADE}
+    FROM device"""  # noqa: S608
 ADD_DEVICE = f"INSERT INTO device ({', '.join(FIELDS)}) VALUES ({', '.join('?' * len(FIELDS))})"  # noqa: S608
 PUT_DEVICE = f"UPDATE device SET {' = ?, '.join(FIELDS)} = ? WHERE number = ?"  # noqa: S608
 ADD_CERTIFICATE = """INSERT INTO certificate (serial, device_id, key_fingerprint, pem, not_after_ms, revoked_at_ms)
@@ -157,6 +159,7 @@ class SqliteStore:
             booted = [(r.boot_id, r.clone_at_ms, r.number) for r in accepted if r.boot_id or r.clone_at_ms]
             if booted:
                 connection.executemany(BOOTED, booted)
+            write_results(connection, accepted)
             connection.executemany(
                 HISTORY, [(r.number, r.received_at_ms, *past) for r in accepted for past in r.history]
             )
@@ -229,13 +232,18 @@ def _facts_text(facts: Facts) -> str:
 
 def _device_row(device: Device) -> tuple[object, ...]:
     facts = None if device.facts is None else _facts_text(device.facts)
-    return device._replace(tags=json.dumps(device.tags), facts=facts)[1:-1]  # type: ignore[arg-type]
+    return device._replace(tags=json.dumps(device.tags), facts=facts)[1:-2]  # type: ignore[arg-type]
 
 
 def _device(row: sqlite3.Row) -> Device:
     found = Device(**row)
     facts = read_facts(json.loads(row["facts"])) if row["facts"] is not None else None
-    return found._replace(tags=tuple(json.loads(row["tags"])), offline_mode=bool(row["offline_mode"]), facts=facts)
+    return found._replace(
+        tags=tuple(json.loads(row["tags"])),
+        offline_mode=bool(row["offline_mode"]),
+        facts=facts,
+        upgrade=read_upgrade(row["upgrade"]),
+    )
 
 
 def _install_id(row: sqlite3.Row) -> InstallId:
@@ -251,7 +259,7 @@ def _api_key(row: sqlite3.Row) -> ApiKey:
     return found if row["scopes"] is None else found._replace(scopes=tuple(json.loads(row["scopes"])))
 
 
-class View:
+class View(RolloutView):
     """Implements ``Reading``."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -278,6 +286,13 @@ class View:
         """As ``Reading.every_device``."""
         question = f"{DEVICE} WHERE number > ? ORDER BY number LIMIT ?"
         return [_device(row) for row in self._connection.execute(question, (after, limit))]
+
+    def rollout_devices(self, number: int, *, is_open: bool = False) -> Sequence[Device]:
+        """As ``Reading.rollout_devices``."""
+        open_only = "AND ended_at_ms IS NULL" if is_open else ""
+        its = f"SELECT device FROM upgrade WHERE rollout = ? {open_only}"  # noqa: S608 - no word of it is from outside
+        question = f"{DEVICE} WHERE number IN ({its}) ORDER BY number"
+        return [_device(row) for row in self._connection.execute(question, (number,))]
 
     def certificates(self, device_id: str) -> Sequence[Certificate]:
         """As ``Reading.certificates``."""
@@ -318,7 +333,7 @@ class View:
         return [_api_key(row) for row in self._connection.execute("SELECT * FROM api_key ORDER BY created_at_ms, hash")]
 
 
-class Transaction(View):
+class Transaction(RolloutWriting, View):
     """Implements ``Writing``."""
 
     def add_device(self, device: Device) -> None:

@@ -103,6 +103,23 @@ def test_clones_are_named_in_the_list(desk: Callable[[bytes], Desk], capsys: pyt
     assert "two boxes beat as cam-1" in lines[-1] and "cam-2" not in lines[-1]
 
 
+def test_versions_and_failed_upgrades_are_in_the_list(
+    desk: Callable[[bytes], Desk], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which version a device runs has a column; one that did not take another has a warning with the reason."""
+    failed = {"version": "0.9.0", "state": "failed", "at": "x", "code": "upgrade_crashed", "message": "It\x1b ended."}
+    records = [
+        {"id": "cam-1", "status": "online", "rfdm_version": "0.2.0", "upgrade": failed},
+        {"id": "cam-2", "status": "online", "rfdm_version": "0.9.0"},
+        {"id": "cam-3", "status": "online", "upgrade": {**failed, "state": "offered"}},
+    ]
+    assert desk(reply(json.dumps({"data": records}).encode()))("list") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "VERSION" in lines[0] and "0.2.0" in lines[1] and "0.9.0" in lines[2]
+    assert lines[-1] == "warning: cam-1 did not take version 0.9.0: It? ended. [upgrade_crashed]"
+    assert sum(line.startswith("warning") for line in lines) == 1
+
+
 LONG_ID = "camera-of-the-north-gate-" + "0123456789" * 3
 RECORDS: list[dict[str, object]] = [
     {"id": LONG_ID, "name": "n" * 60, "status": "online", "hostname": "h" * 41, "clone": True, "transport": "mqtt"},

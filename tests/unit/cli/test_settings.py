@@ -66,6 +66,13 @@ def test_systemd_credential_is_found(tmp_path: Path) -> None:
     assert settings.load(None, {}, {"CREDENTIALS_DIRECTORY": str(tmp_path)}).hub == "https://credential"
 
 
+def test_systemd_names_the_state_directory(tmp_path: Path) -> None:
+    """Inside a service the directory that systemd made counts, unless another was named."""
+    env = {"STATE_DIRECTORY": f"{tmp_path}/own:{tmp_path}/second", "XDG_CONFIG_HOME": str(tmp_path)}
+    assert settings.load(None, {}, env).state_dir == f"{tmp_path}/own"
+    assert settings.load(None, {"state_dir": "/srv/typed"}, env).state_dir == "/srv/typed"
+
+
 @pytest.mark.parametrize(
     ("explicit", "env", "endpoint", "expected"),
     [

@@ -159,3 +159,38 @@ def test_a_clone_is_said_once_with_its_next_step(capsys: pytest.CaptureFixture[s
     said = capsys.readouterr().out
 
     assert "[clone_suspected]" in said and said.count("on the copy") == 1 and "\nnext step          Run '" in said
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "words"),
+    [
+        ("", "", "to version 0.3.0: done"),
+        (
+            "upgrade_unproved",
+            "No beat was accepted.",
+            "to version 0.3.0: failed: No beat was accepted. [upgrade_unproved]",
+        ),
+        ("upgrade_managed", "By apt.", "to version 0.3.0: not from here: By apt. [upgrade_managed]"),
+    ],
+)
+def test_the_last_upgrade_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], code: str, message: str, words: str
+) -> None:
+    """As one line for people and as an object for scripts; and what the unit is asked for now."""
+    last = {"version": "0.3.0", "id": "5eed" * 16, "attempt": 1, "code": code}
+    last.update({"message": message} if message else {})
+    wish = {"version": "0.4.0", "id": "ab" * 32, "path": "/bundles/firstlight-0.4.0-x86_64.tar", "attempt": 1}
+    found = read(tmp_path, PLAIN, upgraded=last)
+    assert found["upgrade"] == last
+
+    StateDirectory(str(tmp_path / "state")).write_json("upgrade-wish.json", dict(wish))
+    status.verb(["--state-dir", str(tmp_path / "state"), "--runtime-dir", str(tmp_path)], None)
+    shown = capsys.readouterr().out
+    assert f"last upgrade       {words}\n" in shown
+    assert "upgrade            to version 0.4.0, asked for by the hub\n" in shown
+
+
+def test_a_damaged_result_hides_nothing(tmp_path: Path) -> None:
+    """What the upgrade unit left half written is passed over."""
+    found = read(tmp_path, PLAIN, upgraded={"version": "0.3.0"})
+    assert found["deviceId"] == "dev-1" and "upgrade" not in found

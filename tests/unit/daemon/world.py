@@ -26,7 +26,7 @@ from firstlight.platforms.hub import device
 from firstlight.wire.facts import facts_hash
 from firstlight.wire.heartbeat import BeatReply, decode_beat, encode_beat_reply
 from firstlight.wire.problem import Problem, encode_problem
-from tests.fakes import FakeChanges, FakeClock
+from tests.fakes import FakeChanges, FakeClock, FakeUpgrades
 
 FINGERPRINT = "sha256:" + "ab" * 32
 REGISTRATION = Registration(
@@ -174,6 +174,7 @@ class World:
         self.link = Link(answers, 7 if registration.transport == "mqtt" else -1)
         self.appeals = Link([])
         self.changes = FakeChanges()
+        self.upgrades = FakeUpgrades()
         self.gives_way = False
         self.stop = Unbroken()
         self.clock = StoppingClock(self.link)
@@ -203,6 +204,7 @@ class World:
                 clock=self.clock,
                 notifier=self,
                 changes=self.changes,
+                upgrades=self.upgrades,
                 gives_way=self.gives_way,
                 stop=self.stop,
                 facts_hash=facts_hash,

@@ -166,7 +166,13 @@ def heard(registration: Registration, message: bytes) -> Told | None:
     except WireError:
         return None
     return Told(
-        float(answer.interval_s), answer.server_time_s, answer.facts_wanted, answer.rotate, answer.clone, answer.move
+        float(answer.interval_s),
+        answer.server_time_s,
+        answer.facts_wanted,
+        rotate=answer.rotate,
+        clone=answer.clone,
+        move=answer.move,
+        upgrade=answer.upgrade,
     )
 
 
@@ -217,6 +223,7 @@ def _accepted(answer: BeatReply) -> Accepted:
         rotate=answer.rotate,
         clone=answer.clone,
         move=answer.move,
+        upgrade=answer.upgrade,
     )
 
 
