@@ -145,6 +145,7 @@ bundle: $(VENV)/.installed  ## the agent in one file per architecture, for a hub
 	@packaging/bundle.sh $(BIN)/python $(or $(OUTPUT),dist/bundles) "$(SIGN)" $(ARCHS)
 
 deb: $(VENV)/.installed  ## Debian packages of agent and hub (OUTPUT=DIR, DEBS="firstlight_amd64 firstlight-hub~deb12_amd64 …", SIGN=KEYFILE)
+	@rm -rf $(CACHE)/deb/bundles
 	@packaging/bundle.sh $(BIN)/python $(CACHE)/deb/bundles "$(SIGN)"
 	@packaging/deb/build.sh $(BIN)/python $(CACHE)/deb/bundles $(or $(OUTPUT),dist/deb) $(DEBS)
 

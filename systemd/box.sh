@@ -16,6 +16,8 @@ check_place() {
   [ "$(uname -s)" = Linux ] || fail "The agent runs on Linux, not on $(uname -s)." "Run the command on the box itself."
   [ "$(id -u)" = 0 ] || [ "$prefix" != /opt/firstlight ] ||
     fail "Installing into $prefix needs root." "Run it with sudo, or give --prefix DIR that you may write."
+  [ ! -e /usr/lib/firstlight/share/managed ] || [ "$prefix" != /opt/firstlight ] || fail "This box has the Debian package firstlight." \
+    "Use its agent: sudo firstlight enroll INSTALL_ID --hub ${hub_url:-https://HOST:8443} --pin '${pin:-sha256//...}'"
   set -- "${state%/*}" "${config%/*}" "$prefix"
   [ "$service" = no ] || set -- /etc/systemd/system "$@"
   for place in "$@"; do
@@ -67,7 +69,7 @@ keep_proxy() { # sudo takes the proxy out of our surroundings, but has it in its
   done
 }
 make_room() { # sets tmp; others may be at work here, and what a killed run left goes
-  mkdir -p "$prefix/lib" && : >>"$prefix/.firstlight"
+  mkdir -p "$prefix/lib" && : >>"$prefix/.firstlight" && chmod 600 "$prefix/.firstlight" # who may read may lock
   me=$$.$(cut -c 1-8 /proc/sys/kernel/random/boot_id 2>/dev/null || :) # after a power cut others have that number
   for each in "$prefix"/.new.*; do owner=${each##*/.new.}
     [ "${owner#*".${me#*.}."}" != "$owner" ] && [ -d "/proc/${owner%%.*}" ] || rm -rf "$each"; done
@@ -77,6 +79,9 @@ clean_up() { # still nothing in lib: then it is as if we had never been here
   [ -z "$tmp" ] || rm -rf "$tmp"
   ! rmdir "$prefix/lib" 2>/dev/null || [ "$(ls -A "$prefix")" != .firstlight ] || rm -rf "$prefix"
 }
+has_registration() { "$agent" status --json 2>/dev/null | grep -q '"deviceId"'; } # whichever installId it was
+proves() { # whether an agent beats as a service that can prove another release, and go back to its own
+  [ "$service" = yes ] && ! grep -qsF "\"$release/lib\"" "$agent" && has_registration && "$agent" upgrade --help >/dev/null 2>&1; }
 remove() { # what an earlier run installed
   set -- "$prefix"/lib/*/share/uninstall.sh
   [ -e "$1" ] || [ ! -e "$prefix/.firstlight" ] || [ "$dry_run" = yes ] || { make_room && clean_up; } # a run was killed

@@ -8,13 +8,22 @@ main() {
   prefix=$1 config=$2 state=$3 python=$4 proxy=$5 keys=$6
   here=$(cd "$(dirname "$0")" && pwd) agent=$prefix/bin/firstlight
   release=$prefix/lib/${here#"$prefix"/lib/} && release=${release%/share}
+  [ ! -e "$prefix/upgrade.json" ] || wait_for_upgrade
   settings
   trust
-  # While an upgrade is under way, which release runs is its business.
-  [ -e "$prefix/upgrade.json" ] || launchers
+  launchers
   [ "$prefix" != /opt/firstlight ] || [ -e /usr/local/bin/firstlight ] ||
     ln -sf "$agent" /usr/local/bin/firstlight 2>/dev/null ||
     printf 'firstlight: /usr/local/bin cannot be written: call %s\n' "$agent" >&2
+}
+
+wait_for_upgrade() { # until its end which release runs is its business; what was interrupted is gone on with
+  printf 'firstlight: an upgrade is under way here: waiting for its end\n' >&2
+  "$agent-proven" upgrade --resume >/dev/null 2>&1 || : # it may have gone back
+  if [ ! -e "$prefix/upgrade.json" ] && grep -qsF "\"$release/lib\"" "$agent"; then return; fi
+  printf 'firstlight: an upgrade was under way here, and nothing else was changed.\n  %s\n' \
+    "Run the same command again; see also: $agent upgrade --check" >&2
+  exit 1
 }
 
 put() { # FILE MODE, text on standard input: whole or not at all, and only if it differs

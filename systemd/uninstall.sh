@@ -4,6 +4,8 @@
 set -eu
 
 main() {
+  # The pattern above finds the release before, too.
+  while :; do case ${1:-} in */uninstall.sh) shift ;; *) break ;; esac; done
   purge=${1:-no} dry_run=${2:-no}
   here=$(cd "$(dirname "$0")" && pwd)
   prefix=${here%/lib/*/share} units=/etc/systemd/system link=/usr/local/bin/firstlight

@@ -39,7 +39,7 @@ HINTS = {
     ),
     "connect_timeout": "Check cable, route and firewall: the port named above must be open from this box.",
     "network_unreachable": "Check cable, Wi-Fi and route: this box has no way to that network.",
-    "tls_pin_mismatch": "This server is not the hub of this command. Look for an intercepting proxy, or copy it anew.",
+    "tls_pin_mismatch": "This is not the hub of that pin. Copy address and pin anew; look for an intercepting proxy.",
     "tls_untrusted": "The server's certificate is not from the hub's CA. Check for an intercepting proxy on the way.",
     "tls_wrong_name": "The certificate is for another name. Use the address the hub was set up with.",
     "tls_expired": "The certificate is outside its dates. Check this box's clock, then the hub's certificate.",
@@ -103,9 +103,10 @@ HINTS = {
     "bundle_damaged": "Fetch or copy the bundle again; compare its SHA-256 with the hub's.",
     "bundle_newer": "Upgrade in two steps: first to an older release that can read this one.",
     "bundle_unfit": "Take the bundle for this box's processor, with one of the Pythons that the box has.",
-    "bundle_missing": "On the hub: make bundle, or put a bundle for this box into its folder bundles.",
+    "bundle_missing": "On the hub: put a bundle for this box into its folder bundles, then firstlight-hub sign FILE.",
     "upgrade_untrusted": (
-        "Run the pasted install command again: it brings the hub's release key. Or give the release's --id."
+        "Run the pasted install command again: it brings the hub's release key. "
+        "Or: firstlight upgrade FILE --id ID, with the id that the hub's operator tells."
     ),
     "upgrade_forged": "Somebody changed this bundle, or it is of another release. Fetch it again from the hub.",
     "upgrade_key_unsafe": "Make it root's alone: chown root FILE and chmod go-w FILE, for the folder too.",
@@ -134,7 +135,7 @@ HINTS = {
     "hub_exists": "Serve it with 'firstlight-hub serve', or give another folder with --dir.",
     "folder_taken": "Give a new or empty folder with --dir.",
     "hub_missing": "Make one with 'firstlight-hub init', or give its folder with --dir.",
-    "hub_served": "Stop the process named above first. The verbs 'key' and 'backup' work while it serves.",
+    "hub_served": "Stop the process named above first. All verbs but 'serve' work while it serves.",
     "hub_damaged": "Restore this file from a backup of the hub.",
     "key_file_exists": "Give another file, or move that one away first.",
     "rollout_exists": "End it first: firstlight-hub rollout end",

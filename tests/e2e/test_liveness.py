@@ -59,6 +59,19 @@ def test_an_agent_whose_lock_cannot_be_asked_is_found_by_its_pid(hub: Hub, make_
     assert box.status()["state"] == "online"
 
 
+def test_an_agent_that_could_not_take_its_lock_is_no_stopped_one(hub: Hub, make_box: MakeBox) -> None:
+    """On a disk that is read-only for it alone nobody holds the lock: it says so, and is online until it ends."""
+    box = make_box(hub)
+    box.enroll(hub.create("unlocked").install_id.reveal())
+    (box.state_dir / "running").unlink(missing_ok=True)
+    (box.state_dir / "running").mkdir()  # cannot be opened to write, by root neither; nobody holds a lock on it
+    agent = box.run()
+    wait_until("it is online", lambda: box.status()["state"] == "online")
+    agent.kill()
+    agent.wait(20)
+    assert box.status()["state"] == "stopped"
+
+
 def test_a_frozen_agent_is_not_responding(hub: Hub, make_box: MakeBox) -> None:
     """Alive, but its next beat was due long ago: not_responding with a reason and a next step, exit status 3."""
     box = make_box(hub)

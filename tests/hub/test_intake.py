@@ -81,6 +81,8 @@ class Desk:
             self.first, self.answers = self.answers, []
             await self._take(intake, messages)
             await commits.close()
+            # What it began beside the messages, such as throwing somebody out, it ends: later on a busy machine.
+            await asyncio.wait_for(asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()})), 30)
 
         asyncio.run(work())
         return sorted(self.settled)

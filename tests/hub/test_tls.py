@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from firstlight_hub import tls
 from firstlight_hub.folder import HubFolder
@@ -98,3 +99,21 @@ def test_lifetimes(folder: HubFolder) -> None:
     assert leaf.not_valid_after_utc - leaf.not_valid_before_utc == timedelta(days=397)
     assert leaf.not_valid_before_utc <= NOW - timedelta(hours=23)
     assert tls.pin(tls.read_key(folder.server_key.read_bytes()).public_key()) == folder.pin()
+
+
+@pytest.mark.parametrize("years", [0, 5, 19])
+def test_box_that_was_off_for_years_trusts_the_hub_of_then(folder: HubFolder, years: int) -> None:
+    """It kept the CA and the pin of today; what the hub shows then passes by both, with dates that hold then."""
+    ca, pin = x509.load_pem_x509_certificate(folder.ca_pem().encode()), folder.pin()
+    then = NOW + timedelta(days=365 * years)
+    assert folder.renew_certificate(HOSTS, then) is (years > 0)
+    shown = x509.load_pem_x509_certificates(folder.server_certificate.read_bytes())
+    assert folder.pin() == pin
+
+    def judge(at: datetime) -> None:
+        policy = PolicyBuilder().store(Store([ca])).time(at)
+        policy.build_server_verifier(x509.DNSName("hub.example")).verify(shown[0], shown[1:])
+
+    judge(then)
+    with pytest.raises(VerificationError):
+        judge(then + timedelta(days=400))

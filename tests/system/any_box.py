@@ -89,6 +89,13 @@ class AnyBox(ABC):
         wait_until(f"{self.name} is {state}", lambda: self.live().get("state") == state, within_s)
         return self.live()
 
+    def first_beat(self) -> tuple[float, float]:
+        """When the network was there and when this boot's first beat was accepted: seconds since the kernel's start."""
+        network_s = int(self.unit("ActiveEnterTimestampMonotonic", "network-online.target")) / 1e6
+        said = self.run("journalctl", "--no-pager", "--output=json", "--boot", f"--unit={UNIT}").stdout.splitlines()
+        online = next(line for line in map(json.loads, said) if str(line["MESSAGE"]).startswith("Online:"))
+        return network_s, int(online["__MONOTONIC_TIMESTAMP"]) / 1e6
+
     def journal(self, unit: str = UNIT) -> str:
         """The unit's log."""
         return self.run("journalctl", "--no-pager", "--output=cat", f"--unit={unit}").stdout

@@ -100,6 +100,14 @@ def bundles() -> list[Path]:
 
 
 @pytest.fixture(scope="session")
+def debs() -> Path:
+    """The folder with the packages, made from these sources."""
+    folder = CHECKOUT / ".cache/system/debs"
+    subprocess.run([CHECKOUT / "tests/system/debs.sh", sys.executable, folder], check=True, timeout=900)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def hub(network: Network, bundles: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubSite]:
     """The hub. A test that stops it starts it again."""
     one = HubSite(network, tmp_path_factory.mktemp("hub"), bundles)

@@ -34,6 +34,11 @@ class Desk:
         self._trust = Trust(pins=(pin,))
         self._key = Secret(key.strip())
 
+    @property
+    def url(self) -> str:
+        """The hub's."""
+        return self._endpoint.url
+
     def call(self, method: str, path: str, body: dict[str, object] | None = None) -> Any:
         """A call to the API below ``/demo/devices/v2``; the JSON it answers."""
         headers = (("Authorization", f"Bearer {self._key.reveal()}"), ("Content-Type", "application/json"))

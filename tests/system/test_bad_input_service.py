@@ -146,9 +146,9 @@ def test_a_sandbox_that_was_weakened(name: str, box: Box) -> None:
 
 
 def test_a_state_directory_that_is_read_only(box: Box) -> None:
-    """One sentence says who does that; the beats go on."""
+    """One sentence says who does that; the beats go on, and status does not say that the agent has stopped."""
     said = override(box, "ReadOnlyPaths=/var/lib/private/firstlight")
-    box.wait_state("beating")
+    assert box.wait_state("beating")["unlocked"] is True
     assert "cannot be written: Read-only file system. [state_unwritable]" in said
     assert "a drop-in of the service, makes it read-only. See: systemctl cat firstlight" in said
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import platform
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,7 +17,9 @@ from tests.system.box import AGENT, Box
 from tests.system.conftest import Installed, MakeBox
 from tests.system.hub_site import HubSite
 from tests.system.namespaces import Network
+from tests.system.upgrade_bundles import derived
 
+NEWER = "0.3.0"
 FILE = "/var/lib/private/firstlight/registration.json"
 
 
@@ -124,6 +130,30 @@ def test_online_again_after_a_reboot(installed: Installed, site: HubSite) -> Non
     check_online(box)
     assert box.status()["deviceId"] == device.device_id
     assert site.desk.status(device.device_id) == "online"
+
+
+def test_a_release_that_is_rolled_out(installed: Installed, site: HubSite, bundles: list[Path], tmp_path: Path) -> None:
+    """Offered over the broker, installed, proved and told over the broker again: the hub counts it as done."""
+    box, device, _, _ = installed
+    base = next(path for path in bundles if path.name.endswith(f"-{platform.machine()}.tar"))
+    newer = derived(base, tmp_path, NEWER)
+    site.put_on_shelf(newer)
+    site.cli("rollout start", "--version", NEWER, "--device", device.device_id)
+
+    def shown() -> dict[str, object]:
+        found = json.loads(site.cli("rollout show", "--json"))
+        assert isinstance(found, dict)
+        return found
+
+    def told() -> list[tuple[str, str | None]]:
+        question = "SELECT version, code FROM upgrade WHERE ended_at_ms IS NOT NULL"
+        with closing(sqlite3.connect(f"file:{site.database}?mode=ro", uri=True)) as connection:
+            return connection.execute(question).fetchall()
+
+    wait_until("the box has told how it went", lambda: told() == [(NEWER, "")], 120)
+    assert shown()["done"] == 1 and not shown()["failed"]
+    assert box.live()["agentVersion"] == NEWER
+    check_online(box)
 
 
 def test_removed_device_retires(installed: Installed, site: HubSite) -> None:

@@ -8,20 +8,26 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from firstlight.wire import topics
+from firstlight_hub.ingest.mqtt_ingest import RECEIVE
 from firstlight_hub.ingest.pace import BEATS
+from firstlight_hub.mqtt.files import QUEUED_BYTES
 from tests.bench.crowd import packet
 from tests.system.mosquitto_site import WHERE, Member, Site, lines, link
 
 pytestmark = pytest.mark.system
 
 LASTS_S, ASKED_EVERY_S, SOON_S = 8.0, 0.5, 4.0
-RESIDENT_MB = 250
+HUB_MB = 250
+# The broker keeps what the hub has not taken yet: its queue, and what is on its way unacknowledged. How much of that a
+# flood fills before it is ended hangs on how busy the machine is; that it ends there does not.
+BEAT_BYTES = 8_000
+BROKER_MB = 1.25 * (QUEUED_BYTES + RECEIVE * BEAT_BYTES) / 1e6 + 20
 
 
 @pytest.fixture
@@ -89,13 +95,13 @@ def resident_mb(pid: int) -> int:
     return int(line.split()[1]) // 1024
 
 
-def test_a_flood_starves_nobody(site: Site) -> None:
-    """During it another device is answered within seconds, all its beats are stored, and no process grows large."""
+def test_a_flood_starves_nobody(site: Site, record_property: Callable[[str, object], None]) -> None:
+    """During it another device is answered within seconds, all its beats are stored, no process outgrows its bounds."""
     thief, member = site.enroll(), site.enroll()
     device = link(site, member)
     assert device.asks(member, 1)
     flood = Flood(site, thief)
-    slowest_s, sequence, largest_mb = 0.0, 1, 0
+    slowest_s, sequence, hub_mb, broker_mb = 0.0, 1, 0, 0
     ends_s = time.monotonic() + LASTS_S
     try:
         while time.monotonic() < ends_s:
@@ -104,12 +110,15 @@ def test_a_flood_starves_nobody(site: Site) -> None:
             # More often than one a second it would not be answered itself.
             assert device.asks(member, sequence) if sequence < 9 else device.beats(member, sequence)
             slowest_s = max(slowest_s, time.monotonic() - began_s)
-            largest_mb = max(largest_mb, resident_mb(site.hub.process.pid), resident_mb(site.broker_pid()))
+            hub_mb = max(hub_mb, resident_mb(site.hub.process.pid))
+            broker_mb = max(broker_mb, resident_mb(site.broker_pid()))
             device.until(lambda: device.lost, ASKED_EVERY_S)
     finally:
         flood.end()
     assert slowest_s < SOON_S
-    assert largest_mb < RESIDENT_MB
+    record_property("memory of hub and broker", f"{hub_mb} and {broker_mb} MB")
+    assert hub_mb < HUB_MB
+    assert broker_mb < BROKER_MB
     assert flood.sent > 2 * BEATS
     assert flood.connections > 1, "it was thrown out"
     said = site.end()

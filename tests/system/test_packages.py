@@ -39,14 +39,6 @@ Deb = Callable[[str], Path]
 
 
 @pytest.fixture(scope="session")
-def debs() -> Path:
-    """The folder with the packages, made from these sources."""
-    folder = CHECKOUT / ".cache/system/debs"
-    subprocess.run([CHECKOUT / "tests/system/debs.sh", sys.executable, folder], check=True, timeout=900)
-    return folder
-
-
-@pytest.fixture(scope="session")
 def deb(debs: Path) -> Deb:
     """Finds a package by what its name starts with."""
 
@@ -264,7 +256,9 @@ def test_life_of_the_package(userland: str, make_box: MakeBox, desk: Desk, deb: 
     refused = box.run("firstlight", "upgrade", check=False)
     assert refused.returncode and "[upgrade_managed]" in refused.stderr
     pid = box.agent_pid
+    box.sh("echo '# changed by the owner' >>/etc/firstlight/agent.toml")
     apt_install(box, newer_deb)
+    assert box.read("/etc/firstlight/agent.toml").endswith("# changed by the owner\n")
     assert box.run("firstlight", "--version").stdout == f"firstlight {NEWER}\n"
     wait_online(box)
     assert box.agent_pid != pid
@@ -297,7 +291,7 @@ def test_box_of_the_script(make_box: MakeBox, install: Install, deb: Deb) -> Non
     said = done.stdout + done.stderr  # apt shows what dpkg says here or there
     assert "the agent of the install script, in /opt/firstlight; the package was not installed" in said
     assert box.unit("ActiveState") == "active" and not box.path("/usr/lib/firstlight").exists()
-    (hint,) = re.findall(r"^  (sh .*/uninstall\.sh)\s*$", said, re.MULTILINE)
+    (hint,) = re.findall(r"^  (sudo sh .*/uninstall\.sh)\s*$", said, re.MULTILINE)
 
     box.sh(hint)
     apt_install(box, deb("firstlight_"))

@@ -224,6 +224,18 @@ def test_the_process_that_upgrades_is_killed(box: Box, release: Callable[..., Ch
     box.run("systemctl", "reset-failed")
 
 
+def test_a_disk_that_refuses_for_a_while(box: Box, release: Callable[..., Checked]) -> None:
+    """The unit fails and is tried again with patience; nobody has to reset anything once the disk is good again."""
+    found = release()
+    box.drop_in("refuses", "[Service]\nReadOnlyPaths=/opt/firstlight\nRestartSec=3\n", UNIT)
+    attempt = wish(box, found)
+    # The path unit would start it twelve times in a few seconds, and then never again.
+    wait_until("it fails again and again", lambda: int(box.unit("NRestarts", UNIT) or 0) >= 4, 90)
+    assert box.unit("ActiveState", "firstlight-upgrade.path") == "active"
+    box.drop_in("refuses", "[Service]\n", UNIT)
+    assert result(box, attempt)["code"] == "" and running(box) == found.release
+
+
 def test_a_service_that_somebody_stopped_stays_stopped(box: Box, release: Callable[..., Checked]) -> None:
     """It runs for its proof, and not longer."""
     found = release()

@@ -45,9 +45,11 @@ class Player:
         """As ``Agent``."""
         return True
 
-    def put_units(self, release: str) -> None:
-        """As ``Agent``."""
+    def put_units(self, release: str, *, is_proved: bool) -> None:
+        """As ``Agent``; what goes on after a cut is of a proved release."""
         assert Path(self.releases.folder(release)).is_dir()
+        proven = self.releases.launcher(PROVEN)
+        assert not is_proved or (proven is not None and proven.release == release)
 
     def begin(self) -> None:
         """Starts what the launcher names; a new release writes its own format at once."""

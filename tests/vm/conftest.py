@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -34,17 +35,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 class Enrolled(NamedTuple):
-    """A machine on which the pasted command has run."""
+    """A machine on which the pasted command has run, and how long that took."""
 
     machine: Machine
     device: Created
-
-
-class Ready(NamedTuple):
-    """A machine with the agent's files, not enrolled, switched off; and how long the pasted command takes on it."""
-
-    machine: Machine
-    enroll_s: float
+    install_s: float
 
 
 @pytest.fixture(scope="session")
@@ -69,20 +64,15 @@ def enrolled(make_machine: Machines, hub: HubSite) -> Enrolled:
     """A machine that is online; tests leave it so."""
     machine = make_machine()
     machine.boot()
-    return Enrolled(machine, trials.install(machine, hub))
+    started_s = time.monotonic()
+    device = trials.install(machine, hub)
+    return Enrolled(machine, device, time.monotonic() - started_s)
 
 
 @pytest.fixture(scope="session")
-def ready(make_machine: Machines, hub: HubSite) -> Ready:
-    """A machine for which only the enrolling is left to do; others are born of it."""
+def imaged(make_machine: Machines, hub: HubSite, bundles: list[Path]) -> Machine:
+    """A machine made from an image: the agent is on it and was never enrolled; off. Others are born of it."""
     machine = make_machine()
     machine.boot()
-    trials.install(machine, hub)
-    trials.forget(machine)
-    other = make_machine(machine)
-    other.boot()
-    started_s = time.monotonic()
-    trials.install(other, hub)
-    took_s = time.monotonic() - started_s
-    other.cut_power()
-    return Ready(machine, took_s)
+    trials.install_offline(machine, hub, next(path for path in bundles if platform.machine() in path.name))
+    return machine

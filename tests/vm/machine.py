@@ -26,6 +26,7 @@ KERNEL_LINE = (
     "console=ttyS0 root=/dev/vda rw quiet mitigations=off random.trust_cpu=on tsc=reliable no_timer_check audit=0"
     " apparmor=0 systemd.show_status=0 rcupdate.rcu_expedited=1 panic=-1 net.ifnames=0"
 )
+NO_CARD = "systemd.mask=boot-firmware.mount"
 
 
 class Machine(AnyBox):
@@ -60,12 +61,23 @@ class Machine(AnyBox):
         self.cuts = 0
 
     # -- power -------------------------------------------------------------------------------------------------------
-    def boot(self) -> None:
-        """Switches it on; returns when it can be talked to, which is before everything has started."""
+    def boot(self, *options: str, card: Path | None = None, kernel_words: str = "") -> None:
+        """Switches it on; returns when it can be talked to, which is before everything has started.
+
+        Args:
+            options: further words for QEMU, for this start.
+            card: image of a boot partition that is plugged in.
+            kernel_words: for the end of the kernel's command line, as a boot loader would add them.
+        """
+        if card is None:  # else a machine whose fstab has one would wait for it
+            kernel_words = f"{NO_CARD} {kernel_words}".rstrip()
+        else:
+            options = (*options, "-blockdev", f"driver=file,node-name=card,filename={card}")
+            options = (*options, "-device", "virtio-blk-pci,drive=card")
         started_s = time.monotonic()
         with (self._scratch / "qemu.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [*WITH_US, *self._network.holder.inside(*WITH_US, *self._command())],
+                [*WITH_US, *self._network.holder.inside(*WITH_US, *self._command(kernel_words), *options)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -125,13 +137,14 @@ class Machine(AnyBox):
             self._hand.close()
             self._hand = None
 
-    def _command(self) -> list[str]:
+    def _command(self, kernel_words: str) -> list[str]:
+        line = f"{self._line} {kernel_words}"
         disk = f"driver=nbd,node-name=disk,server.type=unix,server.path={self.disk.socket}"
         return [
             *("qemu-system-x86_64", "-M", "q35,usb=off,vmport=off,smm=off", "-accel", "tcg,thread=multi,tb-size=256"),
             *("-cpu", "max", "-smp", "2", "-m", str(MEMORY_MB), "-nodefaults", "-no-user-config", "-nographic"),
             *("-no-reboot", "-serial", f"file:{self._scratch / 'console'}"),
-            *("-kernel", str(self._image / "vmlinuz"), "-initrd", str(self._image / "initrd"), "-append", self._line),
+            *("-kernel", str(self._image / "vmlinuz"), "-initrd", str(self._image / "initrd"), "-append", line),
             *("-blockdev", disk, "-device", "virtio-blk-pci,drive=disk,write-cache=on"),
             *("-netdev", f"tap,id=cable,ifname={self._tap},script=no,downscript=no"),
             *("-device", f"virtio-net-pci,netdev=cable,romfile=,mac={_mac(self.address)}"),

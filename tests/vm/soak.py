@@ -11,6 +11,7 @@ take a second.
 from __future__ import annotations
 
 import json
+import platform
 import random
 import signal
 import sys
@@ -26,12 +27,13 @@ from typing import NamedTuple
 from tests.system.box import Box
 from tests.system.hub_site import HubSite
 from tests.system.namespaces import Network, remove_stale_cgroups
+from tests.system.upgrade_bundles import derived
 from tests.vm import trials
 from tests.vm.machine import Machine, image
 from tests.vm.trials import Machines
 
 CACHE = Path(__file__).parents[2] / ".cache"
-KINDS = ("beating", "keeping", "enrolling", "keeping", "beating", "installing")
+KINDS = ("beating", "keeping", "enrolling", "keeping", "upgrading", "beating", "installing")
 # What the words of a failed check, or its line, mean.
 VERDICTS = {
     "never delivered": "lost",
@@ -106,9 +108,8 @@ class Soak:
         self._network = Network()
         ends.callback(self._network.end)
         (self._folder / "hub").mkdir()
-        self._hub = HubSite(
-            self._network, self._folder / "hub", sorted((CACHE / "system/bundles").glob("firstlight-*"))
-        )
+        self._bundles = sorted((CACHE / "system/bundles").glob("firstlight-*"))
+        self._hub = HubSite(self._network, self._folder / "hub", self._bundles)
         ends.callback(self._hub.stop)
         made_of = image(CACHE / "vm")
         self._machines = Machines(
@@ -127,6 +128,9 @@ class Soak:
             fresh = self._machines(parent)
             self._play("vm", kind, fresh, partial(self._enroll, fresh))
             fresh.end()
+        elif kind == "upgrading":
+            machine, device_id = self._enrolled()
+            self._play("vm", kind, machine, partial(self._upgrade, machine, device_id))
         else:
             machine, device_id = self._enrolled()
             trial = trials.cut_while_beating if kind == "beating" else trials.cut_while_keeping
@@ -164,6 +168,16 @@ class Soak:
         span_s = 12.0 if machine.is_born else 40.0
         device_id = trials.cut_while_enrolling(machine, self._hub, chance, span_s)
         self._hub.desk.call("DELETE", f"/{device_id}")
+
+    def _upgrade(self, machine: Machine, device_id: str, chance: random.Random) -> None:
+        base = next(path for path in self._bundles if path.name.endswith(f"-{platform.machine()}.tar"))
+        newer = derived(base, self._folder / "releases", f"0.{len(self._book.rounds) + 3}.0")
+        self._hub.put_on_shelf(newer)
+        try:
+            moment = chance.choice(sorted(trials.MOMENTS))
+            trials.cut_while_upgrading(machine, self._hub, device_id, newer, chance, moment)
+        finally:
+            self._hub.take_off_shelf(newer.name)
 
     def _enrolled(self) -> tuple[Machine, str]:
         if self._machine is None:

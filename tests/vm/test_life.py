@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from tests.system.hub_site import HubSite
 from tests.vm.conftest import Enrolled, Record
-from tests.vm.trials import first_beat
 
 
 def test_the_pasted_command_brings_the_machine_online(enrolled: Enrolled, hub: HubSite) -> None:
     """Over TLS with the pin: enabled, running, and the hub lists it as online."""
-    machine, device = enrolled
+    machine, device, _ = enrolled
     machine.wait_online(60)
     assert machine.unit("UnitFileState") == "enabled"
     assert hub.desk.status(device.device_id) == "online"
@@ -24,10 +23,10 @@ def test_after_a_reboot_the_first_beat_follows_the_network(
     enrolled: Enrolled, hub: HubSite, record_property: Record
 ) -> None:
     """From network-online.target to the first accepted beat is a small part of what the boot took until there."""
-    machine, device = enrolled
+    machine, device, _ = enrolled
     machine.reboot()
     machine.wait_online(120)
-    network_s, online_s = first_beat(machine)
+    network_s, online_s = machine.first_beat()
     record_property("network-online after the kernel's start", f"{network_s:.1f} s")
     record_property("first accepted beat after network-online", f"{online_s - network_s:.1f} s")
     # Not in seconds: an emulated processor is ten times slower than a real one, and others may use it too.

@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from firstlight.platforms.hub.management import Created
+from firstlight_hub.bundle_file import read_bundle
 from tests.e2e.conftest import wait_until
 from tests.system.any_box import AnyBox
 from tests.system.history import check_once, kept
@@ -19,6 +20,16 @@ from tests.vm.machine import Machine
 
 PATIENCE_S = 180.0
 RESTS = "find /etc /opt/firstlight /var/lib/private/firstlight -name '*.new' -o -name '*.tmp' -o -name '.new.*'"
+
+STATE, JOURNAL = "/var/lib/private/firstlight", "/opt/firstlight/upgrade.json"
+WISH = f"{STATE}/upgrade-wish.json"
+PUT_WISH = f"cd {STATE} && cat >new && chown --reference=. new && mv new {WISH} && sync"  # as the agent does
+# What the shell of the machine waits for before the power goes.
+MOMENTS = {
+    "unpacking": "[ -e /opt/firstlight/lib/.new/release ]",
+    "switching": f"[ -e {JOURNAL} ]",
+    "proving": f"grep -q prove {JOURNAL} 2>/dev/null && grep -q {{new}} /opt/firstlight/bin/firstlight",
+}
 
 
 def rest(seconds: float) -> None:
@@ -36,13 +47,16 @@ def install(machine: Machine, hub: HubSite) -> Created:
     return device
 
 
-def first_beat(machine: Machine) -> tuple[float, float]:
-    """When the network was there and when this boot's first beat was accepted: seconds since the kernel's start."""
-    network_s = int(machine.unit("ActiveEnterTimestampMonotonic", "network-online.target")) / 1e6
-    said = machine.run("journalctl", "--no-pager", "--output=json", "--boot", "--unit=firstlight").stdout.splitlines()
-    lines = [json.loads(line) for line in said]
-    online = next(line for line in lines if str(line["MESSAGE"]).startswith("Online:"))
-    return network_s, int(online["__MONOTONIC_TIMESTAMP"]) / 1e6
+def install_offline(machine: Machine, hub: HubSite, bundle: Path) -> None:
+    """Makes the machine one from an image: the bundle's own installer, and a boot partition for where there is one.
+
+    Ends with the machine switched off.
+    """
+    url = shlex.quote(f"{hub.desk.url}/bundles/{bundle.name}")
+    machine.sh(f"cd /srv && curl -fsSk -o b.tar {url} && tar -xOf b.tar install.sh | sh -s -- --bundle /srv/b.tar")
+    card = "/dev/vdb /boot/firmware vfat nofail 0 0"
+    machine.sh(f"mkdir -p /boot/firmware && echo '{card}' >>/etc/fstab && rm /srv/b.tar && sync")
+    machine.cut_power()
 
 
 def forget(machine: Machine) -> None:
@@ -99,6 +113,49 @@ def cut_while_keeping(machine: Machine, hub: HubSite, device_id: str, chance: ra
             _cut(machine, chance)
             machine.wait_state("cut_off", PATIENCE_S)
     _cut_and_check(machine, hub, device_id, chance, waiting)
+
+
+def cut_while_upgrading(
+    machine: Machine, hub: HubSite, device_id: str, release: Path, chance: random.Random, moment: str
+) -> None:
+    """Cut in the middle of an upgrade that the hub asked for: it ends by itself, and one release is left at work.
+
+    Args:
+        machine: online.
+        hub: which has ``release`` on its shelf.
+        device_id: the machine's.
+        release: a bundle that is newer than what runs.
+        chance: what the disk's cache loses.
+        moment: of the cut, one of ``MOMENTS``.
+    """
+    bundle = read_bundle(release)
+    name = f"{bundle.manifest.version}-{bundle.id[:8]}"
+    before = _running(machine)
+    wish = {"version": bundle.manifest.version, "id": bundle.id, "path": f"/bundles/{release.name}", "attempt": 1}
+    machine.run("sh", "-c", PUT_WISH, stdin=json.dumps(wish))
+    machine.sh(f"until {MOMENTS[moment].format(new=name)}; do :; done")
+    machine.cut_power(_part(chance))
+    machine.boot()
+
+    def has_ended() -> bool:
+        return not machine.sh(f"cat {WISH} {JOURNAL}", check=False).stdout
+
+    wait_until("the upgrade is over", has_ended, 2 * PATIENCE_S)
+    check_once(machine, hub, device_id, PATIENCE_S)
+    now = _running(machine)
+    told = json.loads(machine.read(f"{STATE}/upgraded.json"))
+    assert now == (name if told["id"] == bundle.id and not told["code"] else before), told
+    launchers = [machine.read(f"/opt/firstlight/bin/firstlight{end}") for end in ("", "-proven")]
+    assert launchers[0] == launchers[1] and f"/{now}/" in launchers[0]
+    assert now in machine.sh("ls /opt/firstlight/lib").stdout.split()
+    assert machine.sh(RESTS).stdout == ""
+    assert machine.run("systemctl", "--failed", "--plain", "--no-legend").stdout == ""
+
+
+def _running(machine: Machine) -> str:
+    """The release whose agent beats."""
+    live = machine.live()
+    return f"{live.get('agentVersion')}-{live.get('release')}"
 
 
 def reboot(machine: AnyBox, hub: HubSite, device_id: str, chance: random.Random, *, with_hub: bool) -> None:

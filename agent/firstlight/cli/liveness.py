@@ -1,8 +1,9 @@
 """Whether the agent is alive, and whether what it published still says what is so.
 
-It is alive while it holds its lock, which the kernel takes from it however it ends. Only where the lock cannot be asked
-(a disk that was full or read-only when the agent started) its pid must do. What it published names the moment at which
-its next beat is due, by the clock that nobody sets: long after that moment, it says nothing about now.
+It is alive while it holds its lock, which the kernel takes from it however it ends. Only where the lock cannot be
+asked, or where the agent said that it could not take it (a disk that was full or read-only when it started), its pid
+must do. What it published names the moment at which its next beat is due, by the clock that nobody sets: long after
+that moment, it says nothing about now.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def judged(published: dict[str, object], holder: int | None) -> dict[str, object
     if not holder and published.get("state") == CHANGING and _pid_without_lock(published):
         # Between two lives of one process nobody holds the lock.
         return {name: value for name, value in published.items() if not name.startswith("nextBeat")}
-    pid = _pid_without_lock(published) if holder is None else holder
+    has_no_lock = holder is None or (holder == 0 and published.get("unlocked") is True)
+    pid = _pid_without_lock(published) if has_no_lock else holder
     if not pid:
         return {**{name: value for name, value in published.items() if name not in OF_A_LIVE_ONE}, "state": "stopped"}
     if pid > 0 and published.get("pid") not in _names_of(pid):

@@ -90,9 +90,7 @@ class Act:
         try:
             journal = self.releases.journal()
         except StateError as error:
-            self.tell(f"{error} Going back to the release that was proved last.")
-            self.releases.point_back()
-            self.releases.end_journal()
+            self._back_to_the_proven(error)
             return None
         if journal is None:
             return None
@@ -103,6 +101,22 @@ class Act:
             os.execv(self.releases.path_of(PROVEN), [self.releases.path_of(PROVEN), "upgrade", *words])  # noqa: S606
         self.tell(f"going on with the upgrade from {journal.old} to {journal.new}")
         return Upgrading(self.parts(proven or self.launcher())).resume(journal)
+
+    def _back_to_the_proven(self, why: StateError) -> None:
+        """The journal does not say where it was: what was proved last is taken, if it is there."""
+        proven = self.releases.launcher(PROVEN)
+        if proven is None or not upgrade_bundle.is_there(self.releases, proven.release):
+            self.tell(f"{why} No proved release is left to go back to; {self.launcher().release} stays.")
+        else:
+            self.tell(f"{why} Going back to the release that was proved last.")
+            is_switched = self.launcher().release != proven.release
+            agent = self.parts(proven).agent
+            self.releases.point_back()
+            with suppress(OSError):
+                agent.put_units(proven.release, is_proved=True)
+            if is_switched:
+                agent.begin_again(agent.was_running())
+        self.releases.end_journal()
 
     # -- beginning ---------------------------------------------------------------------------------------------------
     def begin(self) -> Journal | None:
@@ -254,7 +268,8 @@ class Act:
         if ended.stage == BACK:
             raise UpgradeError(ended.code, f"{ended.message} {ended.old} is in use again.")
         found = {"upgraded": True, "from": ended.old, "release": ended.new, "version": version_of(ended.new)}
-        say(self.typed, found, next_step.typed(f"{ended.new} is in use; to go back: firstlight upgrade --back"))
+        way = f"to {ended.old} again" if ended.is_undoing else "back"
+        say(self.typed, found, next_step.typed(f"{ended.new} is in use; to go {way}: firstlight upgrade --back"))
         return 0
 
     def check(self) -> int:

@@ -23,6 +23,7 @@ UNITS = Path("/etc/systemd/system")
 IS_BOOTED = Path("/run/systemd/system")
 STOP_S, ASK_S, END_S = 120.0, 30.0, 30.0
 OF_OURS = re.compile(r"firstlight(-[a-z]+)?\.(service|path)\Z")
+WAY_BACK = "firstlight-upgrade."  # these units go on after a power cut: what is in doubt may not replace them
 RUNNING_STATES = ("active", "activating", "reloading", "deactivating", "failed")
 
 
@@ -35,8 +36,8 @@ class Agent(Protocol):
         """Whether it runs by itself now, and is to run afterwards."""
         ...
 
-    def put_units(self, release: str) -> None:
-        """The service as that release describes it."""
+    def put_units(self, release: str, *, is_proved: bool) -> None:
+        """The service as that release describes it; what upgrades the box only once the release is proved."""
         ...
 
     def begin(self) -> None:
@@ -61,20 +62,22 @@ class Service:
 
     proves = True
 
-    def __init__(self, releases: Releases, config: str) -> None:
-        self._releases, self._config = releases, config
+    def __init__(self, releases: Releases, config: str, units: Path = UNITS) -> None:
+        self._releases, self._config, self._units = releases, config, units
 
     def was_running(self) -> bool:
         """As ``Agent.was_running``."""
         return _shown("ActiveState").get("ActiveState") in RUNNING_STATES
 
-    def put_units(self, release: str) -> None:
+    def put_units(self, release: str, *, is_proved: bool) -> None:
         """Those units that are installed here, as that release has them; one that was masked or linked stays so."""
         share = Path(self._releases.folder(release), "share")
         changed = False
         for source in sorted(share.iterdir()) if share.is_dir() else []:
-            target = UNITS / source.name
+            target = self._units / source.name
             if not OF_OURS.match(source.name) or not target.is_file() or target.is_symlink():
+                continue
+            if source.name.startswith(WAY_BACK) and not is_proved:
                 continue
             text = _placed(source.read_text("utf-8"), self._releases.prefix, self._config)
             if target.read_text("utf-8").rstrip("\n") != text.rstrip("\n"):
@@ -129,7 +132,7 @@ class ByHand:
         """As ``Agent.was_running``."""
         return True
 
-    def put_units(self, release: str) -> None:
+    def put_units(self, release: str, *, is_proved: bool) -> None:
         """There are none."""
 
     def begin(self) -> None:
@@ -168,7 +171,7 @@ class Trial:
         """As ``Agent.was_running``."""
         return False
 
-    def put_units(self, release: str) -> None:
+    def put_units(self, release: str, *, is_proved: bool) -> None:
         """There are none."""
 
     def begin(self) -> None:
@@ -223,7 +226,7 @@ class NotEnrolled:
         """As ``Agent.was_running``."""
         return False
 
-    def put_units(self, release: str) -> None:
+    def put_units(self, release: str, *, is_proved: bool) -> None:
         """They are put when the box is enrolled."""
 
     def begin(self) -> None:

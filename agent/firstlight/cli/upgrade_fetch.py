@@ -56,7 +56,7 @@ def offered(calls: HttpCalls, registration: Registration, host: Host) -> Offer:
     call = HttpCall("GET", registration.endpoint.url + path, limit_bytes=MAX_ANSWER)
     reply = calls.exchange(call, ASK_S)
     if reply.status == 404:
-        raise UpgradeError("bundle_missing", f"The hub has no agent for {host.arch} with Python {host.python}.")
+        raise UpgradeError("bundle_missing", f"The hub has no signed agent for {host.arch} with Python {host.python}.")
     _expect(reply.status, (200,))
     try:
         return upgrade.read_offer({**bounded.decode_object(reply.body, MAX_ANSWER), "attempt": 1})

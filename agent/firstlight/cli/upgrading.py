@@ -121,7 +121,7 @@ class Upgrading:
         if journal.is_undoing and not parts.reads_state(journal.new):
             self._releases.restore_state(journal.new, parts.store.path)
         self._releases.point(ACTIVE, journal.new, parts.launcher)
-        parts.agent.put_units(journal.new)
+        parts.agent.put_units(journal.new, is_proved=False)
         after = upgrade.begun_proof(journal)
         self._releases.note(after)
         return after
@@ -151,6 +151,8 @@ class Upgrading:
         parts, releases = self._parts, self._releases
         parts.agent.end(journal.was_running)
         releases.point(PROVEN, journal.new, parts.launcher)
+        with suppress(OSError):  # those of the release before do as well
+            parts.agent.put_units(journal.new, is_proved=True)
         releases.touch(journal.new)
         if journal.signer:
             parts.add_keys(journal.new)
@@ -165,7 +167,7 @@ class Upgrading:
         parts.tell(f"{journal.message} [{journal.code}] Going back to {journal.old}.")
         releases.point_back()
         with suppress(OSError):
-            parts.agent.put_units(journal.old)
+            parts.agent.put_units(journal.old, is_proved=True)
         parts.agent.end(is_to_run=True)
         try:
             if journal.is_undoing or not parts.reads_state(journal.old):

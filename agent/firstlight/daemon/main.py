@@ -70,15 +70,17 @@ def _beat(run: RunFile, journal: Journal) -> int:
     stop = StopSignals(gives_way=bool(run.again))
     clock = SystemClock(clock_floor_s(store), stop.wake_fd, run.haste)
     seen = _Seen(store, clock, journal)
-    lock = store.lock(RUNNING)
+    lock, has_lock = store.lock(RUNNING), False
     try:
         # Two agents with one registration would share sequence numbers and the spool.
         lock.__enter__()
+        has_lock = True
     except StateError as error:
         if error.code == "agent_running":
             raise
         journal.write(WARNING, f"{error} {error.hint} Beats go on.")
-    runner = _compose(run, journal, store, registration, stop, clock, seen)
+    publish = _Publisher(run, store, journal, has_lock=has_lock)
+    runner = _compose(run, journal, store, registration, stop, clock, seen, publish)
     for sentence in store.repairs:
         journal.write(WARNING, sentence)
     exit_status = runner.run()
@@ -101,6 +103,7 @@ def _compose(
     stop: StopSignals,
     clock: SystemClock,
     seen: _Seen,
+    publish: _Publisher,
 ) -> Runner:
     platform = half(registration.platform, "device")
     sessions = Sessions(store, clock, platform, run.proxy_to)
@@ -122,7 +125,7 @@ def _compose(
             facts_hash=facts_hash,
             chance=chance,
             log=journal.write,
-            publish=_Publisher(run, store, journal),
+            publish=publish,
             saw_time=seen.note,
             agent_version=__version__,
             release=run.release,
@@ -134,14 +137,17 @@ def _compose(
 class _Publisher:
     """Where the status goes: the runtime directory, if any. That ends with the service; a retirement outlives it."""
 
-    def __init__(self, run: RunFile, store: StateDirectory, journal: Journal) -> None:
+    def __init__(self, run: RunFile, store: StateDirectory, journal: Journal, *, has_lock: bool) -> None:
         self._store = store
+        # Said only where it is so: who reads the status then knows that a lock nobody holds means nothing.
+        self._more: dict[str, object] = {} if has_lock else {"unlocked": True}
         self._live = StateDirectory(run.runtime_dir) if run.runtime_dir else store
         self._journal = journal
         self._fails = False
 
     def __call__(self, status: dict[str, object]) -> None:
         """Publishes; a disk that refuses is logged once, and whoever reads the old status sees that it is overdue."""
+        status = {**status, **self._more} if self._more else status
         try:
             self._live.write_status(status)
             if status["state"] == RETIRED and self._live is not self._store:

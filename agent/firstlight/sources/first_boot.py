@@ -162,6 +162,9 @@ def leave_word(source: Source, text: str) -> str:
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
         try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+                return f"{path} is no plain file of its own: nothing was written there."
             if os.read(fd, len(body) + 1) == body:
                 return ""
             os.ftruncate(fd, 0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from firstlight.core.model import Invitation, Trust, parse_endpoint, parse_install_id, parse_pin
+from firstlight.core.model import Endpoint, Invitation, Trust, parse_endpoint, parse_install_id, parse_pin
 from firstlight.errors import InvitationError
 
 MAX_BYTES = 8192
@@ -150,9 +150,19 @@ def _invitation(found: list[tuple[str, str]], ca_pem: str) -> Invitation:
         if not values[name]:
             raise _malformed(f"There is {what} in it.")
     (hub,), (install_id,) = values["hub"], values["install_id"]
-    endpoint, proof = parse_endpoint(hub), parse_install_id(install_id)
+    endpoint, proof = _endpoint(hub), parse_install_id(install_id)
     trust = Trust(f"{ca_pem}\n" if ca_pem else "", tuple(parse_pin(pin) for pin in values["pin"]))
     return Invitation("hub", endpoint, trust, proof, *("".join(values[name]) for name in CHOICES))
+
+
+def _endpoint(hub: str) -> Endpoint:
+    """As ``parse_endpoint``, without the text in the error: somebody may have put the installId there."""
+    try:
+        return parse_endpoint(hub)
+    except InvitationError as error:
+        if error.code != "endpoint_malformed":
+            raise
+        raise InvitationError(error.code, "What it names as the hub's address is none.") from None
 
 
 def _shown(word: str) -> str:

@@ -117,6 +117,14 @@ def _is_elsewhere(found: os.stat_result) -> bool:
     return not stat.S_ISDIR(found.st_mode) and found.st_nlink > 1
 
 
+def _is_foreign(found: os.stat_result, directory: str) -> bool:
+    """Whether root reads a hard link in another user's directory, to a file of somebody else's: it may be a trap."""
+    if os.geteuid() != 0 or found.st_nlink < 2:
+        return False
+    owner = os.stat(directory).st_uid
+    return owner not in (0, found.st_uid)
+
+
 def sync_directory(directory: str) -> None:
     """Makes renames and removals in it last. Raises OSError."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -144,7 +152,7 @@ def read(directory: str, name: str, limit_bytes: int = MAX_BYTES) -> tuple[bytes
         raise unreadable(path, error) from None
     try:
         found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(found.st_mode) or _is_foreign(found, directory):
             raise StateError("state_corrupt", f"{path} is not a plain file.")
         body = read_up_to(fd, limit_bytes + 1)
     except OSError as error:

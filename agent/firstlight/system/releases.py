@@ -91,6 +91,8 @@ class Releases:
                 "state_unwritable", f"{path} cannot be written: {error.strerror}.", "Run the command with sudo."
             ) from None
         try:
+            with suppress(OSError):
+                os.fchmod(fd, 0o600)  # whoever may read a file may lock it, and so keep all upgrades out
             try:
                 fcntl.lockf(fd, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
             except OSError:
@@ -188,9 +190,13 @@ class Releases:
         """Has the launcher name what was proved: by a link and a rename, which a full disk does not keep from it.
 
         Raises:
-            StateError: ``state_unwritable``.
+            StateError: ``state_unwritable``; ``state_corrupt``: that release is gone, and the launcher stays as it is.
         """
         spare = os.path.join(self._bin, f".{ACTIVE}.{os.getpid()}{files.TEMPORARY_END}")
+        proven = self.launcher(PROVEN)
+        if proven is None or not os.path.isdir(os.path.join(self.folder(proven.release), "lib")):
+            # A launcher that starts is better than one that names nothing, whatever it starts.
+            raise StateError("state_corrupt", f"{self.path_of(PROVEN)} names no release that is here: no way back.")
         try:
             with suppress(FileNotFoundError):
                 os.unlink(spare)

@@ -64,6 +64,8 @@ def start(arguments: argparse.Namespace) -> None:
         progress = rollouts.progress()
     if progress is not None:
         print(f"{_boxes(progress.chosen)}: {progress.left + progress.offline} to go, {progress.done} run it already.")
+        if not progress.chosen:
+            print("It is for no box so far. More are taken in by: firstlight-hub rollout widen --percent N")
     print(f"See how it goes: firstlight-hub rollout show --dir {arguments.dir}")
 
 
@@ -136,7 +138,7 @@ def _lines(progress: Progress) -> Iterator[str]:
     yield f"Version {rollout.version}, {_to_whom(rollout)}: {rollout.state} since {iso(rollout.changed_at_ms)}."
     if rollout.reason:
         yield f"It halted by itself: {rollout.reason}"
-    yield f"{_boxes(progress.chosen)} in all:"
+    yield f"{_boxes(progress.chosen)} in all{':' if progress.chosen else '.'}"
     counted = [(getattr(progress, name), words) for name, words in SHOWN]
     counted += [(progress.apart[code], f"{words} [{code}]") for code, words in APART.items()]
     counted += [(len(progress.failed), "failed:")]

@@ -25,6 +25,7 @@ CONF, PASSWORDS, ACL, CRL, CA = "mosquitto.conf", "passwords", "acl", "crl.pem",
 SERVER_CERTIFICATE, SERVER_KEY = "server.pem", "server.key"
 SOCKET = "hub.sock"
 MAX_PACKET_BYTES = 65_536
+QUEUED_BYTES = 268_435_456
 CRL_END = b"-----END X509 CRL-----\n"
 
 HEAD = f"""\
@@ -44,7 +45,7 @@ persistent_client_expiration 14d
 # The hub's own receive maximum bounds what is on its way; the rest queues, about 600,000 beats of 400 bytes.
 max_inflight_messages 0
 max_queued_messages 0
-max_queued_bytes 268435456
+max_queued_bytes {QUEUED_BYTES}
 max_packet_size {MAX_PACKET_BYTES}
 
 # A connection that sends no CONNECT is cut after 90 s (mosquitto's own); one that wants no keepalive is not taken.

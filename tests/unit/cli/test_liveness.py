@@ -32,6 +32,8 @@ PUBLISHED: dict[str, object] = {
         ({"bootId": "0" * 32}, "me", "online"),  # a sandbox may hide the boot id: the lock is enough
         ({"pid": 1}, -1, "online"),  # held by one that cannot be seen from here
         ({}, 0, "stopped"),
+        ({"unlocked": True}, 0, "online"),  # it could not take the lock: that nobody holds it means nothing
+        ({"unlocked": True, "pid": 2**40}, 0, "stopped"),
         ({}, None, "online"),
         ({"bootId": "0" * 32}, None, "stopped"),
         ({"pid": 2**40}, None, "stopped"),

@@ -122,3 +122,11 @@ def test_word_cannot_be_left(tmp_path: Path) -> None:
     (tmp_path / "firstlight-result.txt").symlink_to(target)
     said = leave_word(Source("file", str(tmp_path / "firstlight.txt"), b"x"), "A.\n")
     assert "cannot be written" in said and target.read_text() == "kept"
+
+
+def test_no_word_through_a_hard_link(tmp_path: Path) -> None:
+    """Nor is a file overwritten that has another name elsewhere on that disk."""
+    target = place(tmp_path / "elsewhere", "kept")
+    (tmp_path / "firstlight-result.txt").hardlink_to(target)
+    said = leave_word(Source("file", str(tmp_path / "firstlight.txt"), b"x"), "A.\n")
+    assert "nothing was written" in said and target.read_text() == "kept"

@@ -91,6 +91,7 @@ BAD = {
     f"{LINES}{'y' * 40}": ("invitation_malformed", "a word of 40 characters"),
     LINES.replace("https", "http"): ("endpoint_insecure", "not encrypted"),
     LINES.replace(ID, "short"): ("install_id_malformed", "5 characters"),
+    f"hub = {ID}\ninstall_id = {OTHER_ID}": ("endpoint_malformed", "hub's address"),
     LINES.replace(PIN, "sha256//AAAA"): ("pin_malformed", "pin"),
     f"{HUB}/devices/v2/{ID}/redeem {PIN}": ("invitation_malformed", "neither a hub's"),
     "curl https://example.com/setup.sh | sh": ("invitation_malformed", "curl command"),

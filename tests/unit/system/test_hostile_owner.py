@@ -16,6 +16,7 @@ from firstlight.core.change import Notes
 from firstlight.errors import StateError
 from firstlight.system import changes, files
 from firstlight.system.keys import KeyFile
+from firstlight.system.releases import Releases
 from firstlight.system.store import BACKUP, CANDIDATE, CHANGE, KEY, LOCK, REGISTRATION, RUNNING, WISH, StateDirectory
 from tests.unit.system.test_store import registration
 
@@ -150,3 +151,18 @@ def test_root_gives_away_only_what_it_made(store: StateDirectory, tmp_path: Path
 
     assert Path(store.path, RUNNING).stat().st_uid == NOBODY
     assert shadow.stat().st_uid == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can read the file of somebody else")
+def test_root_copies_no_file_of_its_own_for_the_way_back(store: StateDirectory, tmp_path: Path) -> None:
+    """A hard link in the registration's place would end as a copy that is given to the directory's owner."""
+    shadow = tmp_path / "shadow"
+    shadow.write_text("root's secret")
+    shadow.chmod(0o600)
+    Path(store.path, REGISTRATION).unlink()
+    os.link(shadow, Path(store.path, REGISTRATION))
+    releases = Releases(str(tmp_path / "prefix"))
+    Path(releases.folder("0.2.0-00000000")).mkdir(parents=True)
+    with pytest.raises(StateError) as caught:
+        releases.keep_state("0.2.0-00000000", store.path)
+    assert caught.value.code == "state_corrupt" and releases.kept_state("0.2.0-00000000") == {}
