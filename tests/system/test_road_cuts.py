@@ -120,6 +120,7 @@ def test_disk_runs_full_in_the_middle(room_mb: int, make_box: MakeBox, hub: HubS
         box.sh("head -c 1G /dev/zero >/var/filler 2>/dev/null; sync; rm /var/room", check=False)
     done = pasting.wait_end()
     assert done.returncode == 1, done.stdout
+    assert len(done.stderr.splitlines()) == 2, done.stderr
     sentence, step = done.stderr.splitlines()
     assert sentence.startswith("firstlight: ") and "No space left" in sentence, done.stderr
     assert "Check disk" in step or "Free some space" in step

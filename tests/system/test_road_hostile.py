@@ -42,7 +42,7 @@ def test_odd_surroundings(odd: str, odd_box: Box, hub: HubSite) -> None:
     pasted = f"{ODD[odd]}; {device.install_command.replace('sudo sh', 'sh')}"
     try:
         done = box.sh(pasted, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr + box.journal()
         box.wait_online()
         assert box.status()["deviceId"] == device.device_id
         modes = box.sh("stat -c %a /opt/firstlight /opt/firstlight/bin/firstlight /etc/firstlight/agent.toml").stdout
