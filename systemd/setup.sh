@@ -26,7 +26,8 @@ wait_for_upgrade() { # until its end which release runs is its business; what wa
   exit 1
 }
 
-put() { # FILE MODE, text on standard input: whole or not at all, and only if it differs
+put() { # FILE MODE, text on standard input: whole or not at all, and only if it differs; what a killed run left goes
+  for left in "$1".new.*; do [ -d "/proc/${left##*.}" ] || rm -f "$left"; done
   text=$(cat)
   if [ -f "$1" ] && [ "$(cat "$1")" = "$text" ]; then return; fi
   printf 'changed\n' && mkdir -p "${1%/*}"

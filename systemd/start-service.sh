@@ -52,13 +52,14 @@ put_units() { # sets changed, and switched_on to those that start by themselves
   fi
 }
 
-put() { # FILE TEXT: whole or not at all, and only if it differs
+put() { # FILE TEXT: whole or not at all, and only if it differs; what a killed run left goes
+  for each in "$1".new.*; do [ -d "/proc/${each##*.}" ] || rm -f "$each"; done
   [ "$(cat "$1" 2>/dev/null || :)" != "$2" ] || return 0
   [ "$changed" = install ] || changed=yes
   mkdir -p "${1%/*}"
-  printf '%s\n' "$2" >"$1.new"
-  chmod 644 "$1.new"
-  mv "$1.new" "$1"
+  printf '%s\n' "$2" >"$1.new.$$" # two installs at once do not share it
+  chmod 644 "$1.new.$$"
+  mv "$1.new.$$" "$1"
 }
 
 tidy_up() { # what runs stays, and the one before it that could take over again

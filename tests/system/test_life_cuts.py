@@ -44,7 +44,7 @@ def test_power_cut_while_enrolling(seed: int, make_box: MakeBox, hub: HubSite) -
     assert hub.desk.install_id_state(device.device_id) == "redeemed"
     assert {path.name for path in box.path("/opt/firstlight").iterdir()} <= set(OURS)
     assert len(list(box.path("/opt/firstlight/lib").iterdir())) == 1
-    assert box.sh("find /etc /opt /var/lib -name '*.new' -o -name '*.tmp'").stdout == ""
+    assert box.sh("find /etc /opt /var/lib -name '*.new' -o -name '*.new.*' -o -name '*.tmp'").stdout == ""
 
 
 @pytest.fixture(scope="module")
