@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -184,7 +185,7 @@ class Trial:
                 stdin=subprocess.DEVNULL,
                 stdout=self._said,
                 stderr=self._said,
-                preexec_fn=_end_with_parent,
+                preexec_fn=partial(_end_with, os.getpid()),
             )
         except OSError as error:
             raise UpgradeError("upgrade_crashed", f"The agent cannot be started: {error.strerror}.") from None
@@ -280,8 +281,10 @@ def _systemctl(timeout_s: float, *words: str) -> str:
         return ""
 
 
-def _end_with_parent() -> None:
+def _end_with(parent: int) -> None:
     """The kernel ends the child when this process is gone, also by a kill: nobody would stop it otherwise."""
     import ctypes  # here: a sandbox that allows no writable code may refuse it, and no service needs it
 
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:  # which ended before that was said
+        os._exit(1)
