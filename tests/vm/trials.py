@@ -89,7 +89,7 @@ def cut_while_enrolling(machine: Machine, hub: HubSite, chance: random.Random, s
     assert done.stderr == "", done.stderr
     check_once(machine, hub, device.device_id, PATIENCE_S)
     assert hub.desk.install_id_state(device.device_id) == "redeemed"
-    assert machine.sh(RESTS).stdout == ""
+    assert not (rests := machine.sh(RESTS).stdout), rests
     return device.device_id
 
 
@@ -148,7 +148,7 @@ def cut_while_upgrading(
     launchers = [machine.read(f"/opt/firstlight/bin/firstlight{end}") for end in ("", "-proven")]
     assert launchers[0] == launchers[1] and f"/{now}/" in launchers[0]
     assert now in machine.sh("ls /opt/firstlight/lib").stdout.split()
-    assert machine.sh(RESTS).stdout == ""
+    assert not (rests := machine.sh(RESTS).stdout), rests
     assert machine.run("systemctl", "--failed", "--plain", "--no-legend").stdout == ""
 
 

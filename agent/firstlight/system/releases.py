@@ -234,6 +234,7 @@ class Releases:
     def end_journal(self) -> None:
         """The upgrade is over. Raises StateError."""
         path = os.path.join(self.prefix, JOURNAL)
+        self._remove_leftovers()
         try:
             self._on_step("remove journal")
             with suppress(FileNotFoundError):
@@ -243,6 +244,14 @@ class Releases:
         except OSError as error:
             raise files.unwritable(path, error) from None
         self._on_step("ended")
+
+    def _remove_leftovers(self) -> None:
+        """Half-written files of an upgrade that was cut: under the lock nobody else writes here. Best effort."""
+        for folder in (self.prefix, self._bin):
+            with suppress(OSError):
+                for name in os.listdir(folder):
+                    if name.startswith(".") and name.endswith(files.TEMPORARY_END):
+                        os.unlink(os.path.join(folder, name))
 
     # -- state -------------------------------------------------------------------------------------------------------
     def keep_state(self, release: str, state_dir: str) -> None:
