@@ -14,6 +14,7 @@ from firstlight.cli.upgrade_bundle import Host
 from firstlight.core.model import Credential, Registration, Secret, Trust, parse_endpoint
 from firstlight.errors import FirstlightError
 from firstlight.transports.http_calls import HttpCalls
+from firstlight.wire.bundle import MAX_BUNDLE
 
 BODY = bytes(range(256)) * 2000
 PATH = "/bundles/firstlight-0.3.0-x86_64.tar"
@@ -49,11 +50,11 @@ class Hub:
         )
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
 
-    def fetch(self, into: Path) -> list[str]:
-        """Fetches; what was told."""
+    def fetch(self, into: Path, most_bytes: int = MAX_BUNDLE) -> list[str]:
+        """Fetches, with short pauses between two tries; what was told."""
         told: list[str] = []
         with HttpCalls(Trust()) as calls:
-            upgrade_fetch.fetch(calls, self.registration, PATH, into, told.append)
+            upgrade_fetch.fetch(calls, self.registration, PATH, into, told.append, pause_s=0.01, most_bytes=most_bytes)
         return told
 
 
@@ -99,9 +100,8 @@ def wrong_part(request: http.server.BaseHTTPRequestHandler, start: int) -> None:
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Hub]]:
-    """Makes one; the pause between two tries is short."""
-    monkeypatch.setattr(upgrade_fetch, "PAUSE_S", 0.01)
+def hub() -> Iterator[Callable[..., Hub]]:
+    """Makes one."""
     made: list[Hub] = []
 
     def make(*ways: Answer) -> Hub:
@@ -159,14 +159,11 @@ def test_what_does_not_arrive_is_named(
     assert b"portal" not in (tmp_path / "bundle").read_bytes() or code == "reply_malformed"
 
 
-def test_more_than_any_bundle_is_not_taken(
-    hub: Callable[..., Hub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_than_any_bundle_is_not_taken(hub: Callable[..., Hub], tmp_path: Path) -> None:
     """The bound counts while it comes, not afterwards."""
-    monkeypatch.setattr(upgrade_fetch, "MAX_BUNDLE", 1000)
     one = hub(good)
     with pytest.raises(FirstlightError) as caught:
-        one.fetch(tmp_path / "bundle")
+        one.fetch(tmp_path / "bundle", most_bytes=1000)
     assert caught.value.code == "reply_too_large" and (tmp_path / "bundle").stat().st_size <= 1000
 
 

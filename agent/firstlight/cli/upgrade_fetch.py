@@ -64,7 +64,16 @@ def offered(calls: HttpCalls, registration: Registration, host: Host) -> Offer:
         raise UnreachableError("not_the_hub", f"The hub's answer cannot be used: {error}.") from None
 
 
-def fetch(calls: HttpCalls, registration: Registration, path: str, into: Path, tell: Callable[[str], None]) -> None:
+def fetch(
+    calls: HttpCalls,
+    registration: Registration,
+    path: str,
+    into: Path,
+    tell: Callable[[str], None],
+    *,
+    pause_s: float = PAUSE_S,
+    most_bytes: int = MAX_BUNDLE,
+) -> None:
     """Fetches a bundle into a new file; a connection that breaks is gone on with from where it was.
 
     Args:
@@ -73,6 +82,8 @@ def fetch(calls: HttpCalls, registration: Registration, path: str, into: Path, t
         path: of the bundle there.
         into: the file.
         tell: takes a sentence of progress.
+        pause_s: between two tries, where the hub names no other.
+        most_bytes: no bundle is larger.
 
     Raises:
         UpgradeError: the hub has no such bundle, or there is no room.
@@ -84,14 +95,14 @@ def fetch(calls: HttpCalls, registration: Registration, path: str, into: Path, t
             for left in range(TRIES - 1, -1, -1):
                 had = file.tell()
                 try:
-                    _piece(calls, registration.endpoint.url + path, _Target(file.fileno()))
+                    _piece(calls, registration.endpoint.url + path, _Target(file.fileno()), most_bytes)
                     return
                 except UnreachableError as error:
                     got = file.seek(0, os.SEEK_END)
                     if not left or (error.code not in PASSING and got == had):
                         raise
                     tell(f"the line broke after {got >> 10} KB ({error.code}); going on from there")
-                    select.select([], [], [], error.retry_after_s or PAUSE_S)
+                    select.select([], [], [], error.retry_after_s or pause_s)
     except OSError as error:
         raise no_space(str(into), error) from None
 
@@ -117,9 +128,9 @@ class _Target:
             rest = rest[os.write(self.fd, rest) :]
 
 
-def _piece(calls: HttpCalls, url: str, target: _Target) -> None:
+def _piece(calls: HttpCalls, url: str, target: _Target, most_bytes: int) -> None:
     headers = (("Range", f"bytes={target.had}-"),) if target.had else ()
-    reply = calls.fetch(HttpCall("GET", url, headers, limit_bytes=MAX_BUNDLE), PIECE_S, target.take)
+    reply = calls.fetch(HttpCall("GET", url, headers, limit_bytes=most_bytes), PIECE_S, target.take)
     if reply.status == 404:
         raise UpgradeError("bundle_missing", "The hub does not have that bundle any more.")
     if reply.status == 416:  # all of it was there already

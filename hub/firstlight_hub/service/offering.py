@@ -100,8 +100,8 @@ class Offering:
                     changed(fresh)
             except FirstlightError as error:
                 LOG.warning("The roll-out cannot be looked after now: %s", error)
-            except Exception:
-                LOG.exception("The roll-out cannot be looked after")
+            except Exception as error:  # beats go on, and so does the next look; what it held is not for a log
+                LOG.error("A fault in the hub [internal]: %s. The roll-out was not looked after.", type(error).__name__)
             await asyncio.sleep(self._every_s)
 
     def look(self) -> Collection[str]:
