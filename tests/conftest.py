@@ -1,6 +1,7 @@
 """What every test needs: a plain environment, one hypothesis profile, and tests/system and tests/vm kept for make."""
 
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -16,6 +17,10 @@ for name in (
 ):
     os.environ.pop(name, None)
     os.environ.pop(name.lower(), None)
+
+# What a shell starts in the background ignores Ctrl-C, and so would everything that is started here.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("house")
