@@ -29,7 +29,7 @@ SOURCES := $(shell find agent hub systemd -name __pycache__ -prune -o -print 2>/
 	pyproject.toml LICENSE $(wildcard install.sh.j2 README.md)
 SHELL_SCRIPTS = .ci/run $(shell find tests docs packaging -name '*.sh' 2>/dev/null)
 
-.PHONY: help setup install test lint types unit test-system test-vm soak system-packages as-root demo bench bundle deb lock clean
+.PHONY: help setup install test lint types unit test-system test-vm soak system-packages as-root fuzz demo bench bundle deb lock clean
 
 help:  ## list these words
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
@@ -119,6 +119,19 @@ soak: as-root system-packages  ## power cuts and reboots in a row; goes on where
 	@tests/system/bundles.sh $(BIN)/python $(CACHE)/system/bundles >/dev/null
 	@$(PLAIN) PYTHONPATH=. $(BIN)/python tests/vm/soak.py $(CACHE)/soak $(or $(CUTS),200) $(or $(REBOOTS),200) $(MINUTES)
 
+# Only atheris and what the decoders use: that has wheels for few Pythons, so it gets an environment of its own.
+fuzz: $(VENV)/.installed  ## fuzz whatever reads data from outside (INPUTS=1000000, TARGETS="parts typed_code ...")
+	@fits='import platform as p, sys; sys.exit((p.system(), p.machine()) != ("Linux", "x86_64") or not (3, 11) <= sys.version_info[:2] <= (3, 13))'; \
+	for candidate in $(or $(PYTHON),$(BIN)/python python3 python3.13 python3.12 python3.11); do \
+		"$$candidate" -c "$$fits" 2>/dev/null && { python="$$candidate"; break; }; \
+	done; \
+	if [ -z "$${python:-}" ]; then \
+		echo "make fuzz: atheris is there for Linux on x86_64 with Python 3.11 to 3.13 only; hypothesis tries the same targets instead." >&2; \
+		exec $(PLAIN) $(BIN)/python -m pytest tests/fuzz $(PYTEST); \
+	fi; \
+	$(MAKE) setup VENV=$(CACHE)/fuzz/venv PYTHON="$$python" LOCK=packaging/requirements-fuzz.txt; \
+	$(PLAIN) PYTHONPATH=agent:. PYTHONDONTWRITEBYTECODE=1 $(CACHE)/fuzz/venv/bin/python -m tests.fuzz.run $(CACHE)/fuzz $(or $(INPUTS),1000000) $(TARGETS)
+
 system-packages: $(VENV)/.installed
 	@if [ -s tests/system/packages.txt ] && command -v apt-get >/dev/null; then \
 		missing=$$(grep -vE '^ *(#|$$)' tests/system/packages.txt | while read -r name; do \
@@ -135,7 +148,7 @@ as-root:
 
 # ---- seeing it work --------------------------------------------------------------------------------------------
 
-demo: $(VENV)/.installed  ## a hub and a device on this machine, from command to heartbeat (ROAD=mqtt, JSON=1, KEEP=1)
+demo: $(VENV)/.installed  ## a hub and a device on this machine, from command to heartbeat (ROAD=mqtt or offline, JSON=1, KEEP=1)
 	@$(PLAIN) $(BIN)/python tests/demo.py $(if $(ROAD),--road $(ROAD)) $(if $(JSON),--json) $(if $(KEEP),--keep)
 
 bench: $(VENV)/.installed  ## measure what the agent and the hub cost
@@ -160,7 +173,9 @@ lock: $(VENV)/.locked  ## resolve the lock files again (LOCK_FLAGS=--upgrade for
 	@$(COMPILE) pyproject.toml -o packaging/requirements-agent.txt
 	@$(COMPILE) pyproject.toml --extra scan -c packaging/requirements-agent.txt -o packaging/requirements-scan.txt
 	@$(COMPILE) hub/pyproject.toml -c packaging/requirements-agent.txt -o packaging/requirements-hub.txt
-	@$(COMPILE) pyproject.toml hub/pyproject.toml --group dev -c packaging/requirements-hub.txt -o $(LOCK)
+	@$(COMPILE) pyproject.toml hub/pyproject.toml --extra scan --extra labels --group dev -c packaging/requirements-hub.txt -o $(LOCK)
+	@printf '%s\n' atheris base45 cbor2 cryptography | $(subst 3.10,3.11,$(COMPILE)) -c packaging/requirements-agent.txt - \
+		-o packaging/requirements-fuzz.txt
 	@for version in 3.10 3.11 3.12 3.13; do for machine in x86_64 aarch64; do \
 		echo "lock: wheels for Python $$version on $$machine"; \
 		for each in $(LOCK) packaging/requirements-scan.txt; do \

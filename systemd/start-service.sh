@@ -18,7 +18,12 @@ main() {
   systemctl daemon-reload
   # shellcheck disable=SC2086 # several
   systemctl --quiet enable $switched_on
-  if [ "$changed" = install ] && [ ! -e "$state/registration.json" ]; then return; fi
+  [ ! -e "$place/firstlight-network.path" ] || systemctl start firstlight-network.path ||
+    printf 'firstlight: networks from codes are not set up. See why: journalctl -u firstlight-network.path\n' >&2
+  if [ "$changed" = install ] && [ ! -e "$state/registration.json" ] && [ ! -e "$state/provisioned.json" ]; then
+    case $switched_on in *-provision.service*) systemctl start --no-block firstlight-provision ;; esac
+    return
+  fi
   # Root may just have written there. systemd hands a directory that is not the service user's over, with all in it.
   chown 0:0 "$state/."
   systemctl restart firstlight || give_up "The service does not start." "See why: journalctl -u firstlight -n 20"
@@ -40,12 +45,21 @@ without() {
 
 put_units() { # sets changed, and switched_on to those that start by themselves
   switched_on=firstlight.service
-  for name in firstlight.service firstlight-upgrade.service firstlight-upgrade.path firstlight-firstboot.service; do
+  for name in firstlight.service firstlight-upgrade.service firstlight-upgrade.path firstlight-firstboot.service \
+    firstlight-network.service firstlight-network.path firstlight-provision.service firstlight-stick.service; do
     [ -e "$here/$name" ] || continue
-    put "$place/$name" "$(sed "s|/opt/firstlight|$prefix|g; s|/etc/firstlight/agent.toml|$config|g
+    case $name in *-stick.service) target=firstlight-stick@.service ;; *) target=$name ;; esac # one for each stick
+    put "$place/$target" "$(sed "s|/opt/firstlight|$prefix|g; s|/etc/firstlight/agent.toml|$config|g
       s|/etc/firstlight\([^-]\)|${config%/*}\1|g" "$here/$name")"
-    case $name in *.path | *-firstboot.service) switched_on="$switched_on $name" ;; esac
+    case $name in
+      *.path | *-firstboot.service) switched_on="$switched_on $name" ;;
+      *-provision.service) [ ! -d "${here%/share}/scan" ] || switched_on="$switched_on $name" ;; # --with-scanning
+    esac
   done
+  if [ -d /etc/udev/rules.d ] && [ -e "$here/70-firstlight-stick.rules" ]; then
+    put /etc/udev/rules.d/70-firstlight-stick.rules "$(cat "$here/70-firstlight-stick.rules")"
+    udevadm control --reload 2>/dev/null || : # a container has none
+  fi
   version=$(systemctl --version | sed -n '1s/^systemd \([0-9][0-9]*\).*/\1/p')
   if [ "${version:-0}" -ge 254 ] && [ -e "$here/firstlight-restart.conf" ]; then
     put "$place/firstlight.service.d/firstlight-restart.conf" "$(cat "$here/firstlight-restart.conf")"

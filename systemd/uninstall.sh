@@ -41,11 +41,15 @@ main() {
 }
 
 remove_units() {
-  for name in firstlight-upgrade.path firstlight-upgrade.service firstlight-firstboot.service firstlight.service; do
+  for name in firstlight-provision.service firstlight-network.path firstlight-network.service firstlight-upgrade.path firstlight-upgrade.service \
+    firstlight-firstboot.service firstlight.service; do
     [ -e "$units/$name" ] || continue
     act "stop and disable $name" systemctl --quiet disable --now "$name"
     [ "$dry_run" = yes ] || systemctl --quiet reset-failed "$name" 2>/dev/null || : # or systemd would not forget it
     act "remove $units/$name" rm -f "$units/$name"
+  done
+  for each in "$units/firstlight-stick@.service" /etc/udev/rules.d/70-firstlight-stick.rules; do # nothing runs of it now
+    [ ! -e "$each" ] || act "remove $each" rm -f "$each"
   done
   drop_in=$units/firstlight.service.d
   [ ! -e "$drop_in/firstlight-restart.conf" ] || act "remove $drop_in/firstlight-restart.conf" rm -f "$drop_in/firstlight-restart.conf"
@@ -58,6 +62,8 @@ purge_state() { # only what the agent makes: the settings may name a folder that
   for each in "$real"/registration*.json* "$real"/device.key* "$real"/device-*.key* "$real"/attempt.json* \
     "$real"/enrolled.json* "$real"/facts.json* "$real"/run.json* "$real"/seen.json* "$real"/status.json* \
     "$real"/candidate.json* "$real"/change.json* "$real"/wish.json* "$real"/upgrade-wish.json* \
+    "$real"/network-wish.json* "$real"/network-result.json* "$real"/provisioned.json* "$real"/nonces.json* \
+    "$real"/receipts.json* "$real"/receipts.lock \
     "$real"/upgraded.json* "$real"/firstboot.json* "$real"/spool* "$real"/lock "$real"/running "$real"/retired \
     "$real"/.*.tmp; do
     rm -rf "$each"

@@ -7,6 +7,9 @@ leaves hub and device running and says how to reach them.
 
 ``--road mqtt`` (``make demo ROAD=mqtt``) does the same with a device that beats over MQTT with a certificate, and more:
 the certificate is replaced while it beats, and a removed device is thrown out. It needs mosquitto on this machine.
+
+``--road offline`` (``make demo ROAD=offline``) provisions a box that reaches nothing: a QR code is drawn, damaged and
+read back, a receipt is carried to the desk, and when the hub comes back the box registers by itself.
 """
 
 from __future__ import annotations
@@ -24,12 +27,13 @@ def main() -> int:
     """Plays the demo; 0, or 1 and the reason."""
     sys.path[0] = str(Path(__file__).resolve().parents[1])
     from tests.demo_mqtt import MqttPlay
+    from tests.demo_offline import OfflinePlay
     from tests.demo_play import DemoError, Play, Screen, stage
 
-    roads: dict[str, type[Play]] = {"http": Play, "mqtt": MqttPlay}
+    roads: dict[str, type[Play]] = {"http": Play, "mqtt": MqttPlay, "offline": OfflinePlay}
     parser = argparse.ArgumentParser(description="The whole main road on loopback.")
     parser.add_argument("--json", action="store_true", help="a JSON line for each step")
-    parser.add_argument("--road", choices=roads, default="http", help="over what the device beats")
+    parser.add_argument("--road", choices=roads, default="http", help="which road the device takes")
     parser.add_argument("--keep", action="store_true", help="leave hub and device running")
     typed = parser.parse_args()
     screen = Screen(typed.json)

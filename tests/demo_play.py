@@ -230,11 +230,15 @@ class Play:
         words = ("device", "create", "Roof camera", "--tag", "roof", "--json", *self.create_words, *self.desk_words)
         made = json.loads(self.scene.run(str(BIN / "firstlight"), *words))
         self.device_id, self.command = str(made["deviceId"]), str(made["installCommand"])
-        self.desk = Desk(parse_endpoint(self.url), self.pin, Secret(self.scene.key_file.read_text().strip()))
+        self.open_desk()
         self.step("created", f"The operator created the device {self.device_id} and got the command for the box:")
         self.screen.aside(self.command)
         until("the new device is unknown", self.is_now("unknown"), self.scene)
         self.step("unknown", "The list shows it: unknown. No heartbeat yet.", status="unknown")
+
+    def open_desk(self) -> None:
+        """The list, as an operator's program sees it."""
+        self.desk = Desk(parse_endpoint(self.url), self.pin, Secret(self.scene.key_file.read_text().strip()))
 
     def install(self) -> None:
         """The technician's part."""

@@ -30,8 +30,73 @@ HINTS = {
         "Put the operator's install command into it as it is, or three lines: hub = https://HOST:PORT, "
         "pin = sha256//…, install_id = …"
     ),
-    "payload_unsupported": "Ask the operator for an install command, or install a newer agent.",
     "already_enrolled": "To enroll this box anew, run 'firstlight reset' first.",
+    # the offline road
+    "payload_malformed": "Scan or copy the whole code again, as it is; else ask the operator to print it anew.",
+    "payload_unsupported": "Install a newer agent, or ask the operator for a code or an install command for this one.",
+    "payload_unsigned": "Ask the operator for a code that the hub made; this box takes only signed ones.",
+    "payload_key_unknown": (
+        "Ask the operator whether the code is of another hub. If not, run 'firstlight-hub release-key' there and put "
+        "its public key into /etc/firstlight/trust.d on this box."
+    ),
+    "payload_forged": "Do not use it. Scan the code again; if that fails too, ask the operator for a new one.",
+    "payload_expired": "Ask the operator for a new code. If this box's clock is wrong, set it first.",
+    "payload_from_future": "Check this box's clock. If it is right, ask the operator whose hub's clock is wrong.",
+    "payload_not_for_this_box": (
+        "Take the code that is for this box. Its serial: firstlight facts, or RESULT.txt on the stick."
+    ),
+    "payload_too_large": "Nothing that the hub makes is so large. Scan the code of this box.",
+    "payload_parts_mixed": "Scan the parts of one label or sheet only, beginning again with any of them.",
+    "payload_part_missing": "Scan the parts named above too; any order will do.",
+    "payload_seen": "A box takes each code in once. Ask the operator for a new one.",
+    "typed_code_malformed": "Type the code as it is printed: four groups of four, then two digits.",
+    "typed_code_wrong": "Compare the code with the label, one group after the other, and type it again.",
+    "picture_unreadable": "Give a PNG or JPEG, best taken from near, with the whole code and its white margin in it.",
+    "picture_too_large": "Cut the picture down to the code and its white margin, or save it smaller.",
+    "code_not_found": (
+        "Go closer, hold still, and mind shadow and glare; the code's white margin must be in the picture."
+    ),
+    "codes_several": "Show one code alone: cover the other with a hand, or cut the picture.",
+    "code_not_ours": "Scan the square code on this box's own label, or that of a Wi-Fi.",
+    "text_too_long": "Give the code alone, without anything around it.",
+    "camera_missing": "Plug a camera in, or use a picture: firstlight scan --image FILE",
+    "camera_busy": "Stop the program that uses the camera, or use a picture: firstlight scan --image FILE",
+    "camera_gone": "Plug the camera in again; if it was not pulled, try another socket or cable.",
+    "camera_forbidden": "Run the command with sudo, or put this user into the group 'video'.",
+    "camera_unsupported": "Take another camera, or set camera_command to a program that writes its pictures.",
+    "wifi_malformed": "Print the Wi-Fi's code anew, best with the access point's own page or a phone.",
+    "wifi_unsupported": "Set this network up by hand (nmcli), or give the box another one.",
+    "network_not_allowed": 'To let codes set the network up: apply_network = "yes" in /etc/firstlight/agent.toml',
+    "network_unmanaged": "Set the network up with what this box uses instead of NetworkManager.",
+    "network_refused": "Look at NetworkManager's log: journalctl -u NetworkManager",
+    "network_wish_malformed": "Scan the code again.",
+    "stick_unreadable": "Put the stick in again; if that fails too, copy the files onto another one (FAT32).",
+    "stick_malformed": "Copy the file from the operator's desk onto the stick again.",
+    "stick_empty": "Copy the operator's files into the top folder of the stick, then put it in again.",
+    "stick_unwritable": "Free some space on the stick and take its write protection off.",
+    "scanner_unusable": (
+        "Set the scanner to serial (USB-COM), 9600 baud, or name its path in the setting scanner_device."
+    ),
+    "scan_missing": (
+        "Run the install command again with --with-scanning, or install zxing-cpp, pillow and pyzbar with libzbar0."
+    ),
+    "receipt_malformed": "Copy the whole link, from HTTPS to its last character, or read the picture again.",
+    "receipt_newer": "The box has a newer agent than this hub or desk knows. Upgrade the hub.",
+    "receipt_forged": "Do not trust it. Make a new receipt on the box: firstlight receipt",
+    "receipt_replayed": "Nothing is lost: the hub has a later one. Make a new receipt on the box: firstlight receipt",
+    "receipt_unknown_device": "Check that the receipt is of this hub; it may have been restored from an older backup.",
+    "receipt_wrong_hub": "Report it to the hub that the box belongs to: its address stands in the receipt's link.",
+    "receipt_wrong_workspace": "Use an operator key of the workspace that the receipt names.",
+    "receipt_key_other": (
+        "Another box has this device, or this one was reset since. Give the box a new offline payload."
+    ),
+    "receipt_unsupported": "Only a box of a hub gives receipts.",
+    "output_unwritable": "Check the path, its rights and the free space there, then run the command again.",
+    "code_too_large": "Leave the network block out, or split the code: --split N",
+    "labels_missing": (
+        "Print labels where 'make install' was run in a checkout: it brings reportlab. --qr and --stick need none."
+    ),
+    "no_offline_payload": "Only devices of type ai1 in offline mode have one: device create NAME --type ai1 --offline",
     # the way to the platform
     "dns_failed": "Check the box's DNS server and the spelling of the name.",
     "connect_refused": (
@@ -78,8 +143,12 @@ HINTS = {
     "state_locked": "Another firstlight command is at work on this state directory. Wait for it to end.",
     "clock_wrong": "Set the clock or let NTP do it. Enrolling goes on without dates where the hub's key is pinned.",
     "sandbox_weakened": "See which drop-in takes it away: systemctl cat firstlight",
-    "not_enrolled": "Run 'firstlight enroll' with an installId from the hub.",
+    "not_enrolled": (
+        "Run 'firstlight enroll' with an installId from the hub, or 'firstlight scan' with the code on its label."
+    ),
     "retired": "The hub removed this device. Ask for a new installId, run 'firstlight reset', then enroll again.",
+    "journal_missing": "Look into the file that the agent's output goes to, or run it by hand: firstlight run",
+    "journal_unreadable": "Run it with sudo, or join the group that may read it: sudo usermod -aG systemd-journal USER",
     "internal": "This is a fault in firstlight. Run again with --debug and send the report to its makers.",
     # refusals of redeem
     "install_id_unknown": "Check the hub's address and copy the installId again.",

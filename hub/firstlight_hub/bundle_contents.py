@@ -20,6 +20,8 @@ SCAN = "scan"  # the extra whose distributions make the layer for reading codes
 # Of systemd/, the only copies; those that a later issue brings travel from the day they are there.
 ON_THE_BOX = (
     *("firstlight.service", "firstlight-upgrade.service", "firstlight-upgrade.path", "firstlight-firstboot.service"),
+    *("firstlight-network.service", "firstlight-network.path"),
+    *("firstlight-provision.service", "firstlight-stick.service", "70-firstlight-stick.rules"),
     *("firstlight-restart.conf", "setup.sh", "start-service.sh", "uninstall.sh"),
 )
 # Sources of compiled modules, types and tests: nothing of it is read on a box.
@@ -81,8 +83,13 @@ def is_kept(name: str) -> bool:
     return path.suffix not in UNUSED_SUFFIXES and path.suffix != ".pth"
 
 
-def layers(requires: Requires, where: closure.Environment) -> tuple[list[str], list[str]]:
+def layers(requires: Requires, where: closure.Environment, *, is_strict: bool = True) -> tuple[list[str], list[str]]:
     """The distributions of ``lib/``, and those that ``scan/`` has on top: none where none of them is there.
+
+    Args:
+        requires: what a distribution needs, None for one that is not there.
+        where: the box.
+        is_strict: whether a part of what ``scan/`` needs is an error. Beside a hub it may be there for other reasons.
 
     Raises:
         RequirementError: one that is needed is missing, or cannot be understood.
@@ -90,7 +97,8 @@ def layers(requires: Requires, where: closure.Environment) -> tuple[list[str], l
     core = closure.closure(AGENT, requires, where)
     asked = [closure.needed(line, {**where, "extra": SCAN}) for line in requires(AGENT) or ()]
     wanted = [name for name in asked if name and name not in core]
-    if all(requires(name) is None for name in wanted):
+    missing = [name for name in wanted if requires(name) is None]
+    if missing == wanted or (missing and not is_strict):
         return core, []
     found = {name for root in wanted for name in closure.closure(root, requires, where)}
     return core, sorted(found - set(core))
@@ -112,7 +120,7 @@ def shared_files(keys: Mapping[str, bytes]) -> Files:
 def installed_files(keys: Mapping[str, bytes]) -> Files:
     """Everything of the bundle for the running interpreter. Raises BundleError, RequirementError."""
     found = {**agent_files(), **shared_files(keys)}
-    core, scan = layers(_installed_requires, closure.own_environment())
+    core, scan = layers(_installed_requires, closure.own_environment(), is_strict=False)
     for layer, name in [*(("lib", name) for name in core), *(("scan", name) for name in scan)]:
         distribution = importlib.metadata.distribution(name)
         for file in distribution.files or ():

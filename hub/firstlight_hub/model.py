@@ -60,6 +60,7 @@ class Device(NamedTuple):
         gone_at_ms: when the broker last reported its will, or None; only a hint.
         certificate_ends_at_ms: when the certificate of its present key ends, or None; read only, never put.
         upgrade: its last upgrade, or None; read only likewise.
+        by_hand: its newest receipt, or None; read only likewise.
     """
 
     number: int
@@ -91,6 +92,44 @@ class Device(NamedTuple):
     gone_at_ms: int | None = None
     certificate_ends_at_ms: int | None = None
     upgrade: Upgrade | None = None
+    by_hand: ByHand | None = None
+
+    @property
+    def is_by_hand(self) -> bool:
+        """Whether the newest sign of life came by hand."""
+        return self.by_hand is not None and self.by_hand.made_at_ms > (self.last_heartbeat_at_ms or -1)
+
+
+class ByHand(NamedTuple):
+    """What is kept of a device's newest receipt: a heartbeat that a person carried here.
+
+    Args:
+        hash: hex SHA-256 of the receipt: the very same one may come again.
+        key_fingerprint: of the key that signed it.
+        counter: grows with each receipt of this key.
+        made_at_ms: when it was made, as far as the hub can believe it; never after ``received_at_ms``.
+        received_at_ms: when it came in, by the hub's clock.
+        state, reason: as ``firstlight status`` names them; the second is "" where there is none.
+        agent_version, hostname, type, architecture: what it says of the box.
+        beats: how many wait on the box for a network.
+        beats_digest: hex; shows later whether the beats that arrive are those. "" without beats.
+        note: what ails the time that the receipt says, as in ``service.receipts``; "" = nothing.
+    """
+
+    hash: str
+    key_fingerprint: str
+    counter: int
+    made_at_ms: int
+    received_at_ms: int
+    state: str
+    reason: str
+    agent_version: str
+    hostname: str | None
+    type: str | None
+    architecture: str | None
+    beats: int
+    beats_digest: str
+    note: str
 
 
 class Certificate(NamedTuple):
@@ -115,7 +154,10 @@ class Tombstone(NamedTuple):
 
 
 class InstallId(NamedTuple):
-    """An installId as stored: its SHA-256, never itself. ``key_fingerprint`` is the key that redeemed it, or None."""
+    """An installId as stored: its SHA-256, never itself.
+
+    ``key_fingerprint`` is the only key that may redeem it from now on, or None: it did so, or a receipt showed it.
+    """
 
     hash: bytes
     device_id: str
@@ -131,12 +173,14 @@ class InstallId(NamedTuple):
         return handle(self.hash)
 
     def state(self, now_ms: int) -> str:
-        """``revoked``, ``expired``, ``redeemed`` or ``open``, in that order of weight."""
+        """``revoked``, ``expired``, ``redeemed``, ``bound`` (by a receipt) or ``open``, in that order of weight."""
         if self.revoked_at_ms is not None:
             return "revoked"
         if now_ms >= self.expires_at_ms:
             return "expired"
-        return "open" if self.key_fingerprint is None else "redeemed"
+        if self.redeemed_at_ms is not None:
+            return "redeemed"
+        return "open" if self.key_fingerprint is None else "bound"
 
 
 class ApiKey(NamedTuple):
@@ -198,19 +242,31 @@ class BeatRow(NamedTuple):
     upgraded: Upgraded | None = None
 
 
+class OfflineInvitation(NamedTuple):
+    """The same for a box without a network: the payload's text, and the code to type where no camera reads it."""
+
+    payload: Secret
+    payload_expires_at_ms: int
+    typed_code: Secret
+    token_expires_at_ms: int
+
+
 class Invited(NamedTuple):
     """A fresh invitation: the one moment at which the hub knows the installId in clear."""
 
     device: Device
     install_id: Secret
     expires_at_ms: int
-    qr_payload: str | None = None
+    offline: OfflineInvitation | None = None
 
 
-def status(last_heartbeat_at_ms: int | None, now_ms: int, window_s: int) -> str:
-    """``unknown`` if there never was a beat, ``online`` up to and including ``window_s`` seconds, ``offline`` after."""
+def status(last_heartbeat_at_ms: int | None, now_ms: int, window_s: int, by_hand: bool = False) -> str:
+    """``unknown`` if there never was a beat, ``online`` up to and including ``window_s`` seconds, ``offline`` after.
+
+    A heartbeat that came by hand (``by_hand``) says that there was one, and nothing of now: with it alone ``offline``.
+    """
     if last_heartbeat_at_ms is None:
-        return UNKNOWN
+        return OFFLINE if by_hand else UNKNOWN
     return ONLINE if now_ms - last_heartbeat_at_ms <= window_s * 1000 else OFFLINE
 
 
@@ -225,7 +281,7 @@ def slug(name: str) -> str:
 
 
 def digest(text: str) -> bytes:
-    """SHA-256 of a key or installId. They have 128 random bits and more, so a plain hash keeps them."""
+    """SHA-256 of a key or installId. Their 80 random bits and more outlast all guessing at a plain hash."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 

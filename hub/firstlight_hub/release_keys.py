@@ -1,12 +1,14 @@
 """The keys whose signature makes boxes take a release: the hub's own, former ones, and public keys of others.
 
-``release.key`` is the hub's present Ed25519 key. A new one leaves the one before as ``release-former-KEYID.key``: the
-hub goes on signing with both, so that a box that was off through the change verifies by the key it knows, and gets the
-new one along. When every box was upgraded since, the former file may be deleted. Keys have no dates.
+``release.key`` is the hub's present Ed25519 key. A new one leaves the one before as ``release-former-NNNN-KEYID.key``,
+with growing numbers: the hub goes on signing with all of them, so that a box that was off through a change verifies by
+the key it knows, and gets the new one along. When every box was upgraded since, the former files may be deleted. Keys
+have no dates. What only one key can sign (an offline payload) is signed by the oldest: every box knows that one.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -27,13 +29,14 @@ from firstlight_hub.private_files import damaged, read_private, write_private
 
 PRESENT = "release.key"
 FORMER = "release-former-*.key"
+NUMBERED = re.compile(r"release-former-([0-9]{4})-")
 
 
 class ReleaseKeys(NamedTuple):
     """What signs, and what boxes are to trust.
 
     Args:
-        signing: the hub's private keys by id, the present one first.
+        signing: the hub's private keys by id, the present one first, then the former ones from new to old.
         public: key id -> PEM, of those and of others named in hub.toml.
     """
 
@@ -43,6 +46,10 @@ class ReleaseKeys(NamedTuple):
     def sign(self, manifest: bytes) -> dict[str, bytes]:
         """The bytes of a manifest -> key id -> signature, by each key of the hub."""
         return {name: key.sign(manifest) for name, key in self.signing.items()}
+
+    def oldest(self) -> tuple[str, Ed25519PrivateKey]:
+        """Id and key of the oldest that the hub still keeps."""
+        return list(self.signing.items())[-1]
 
     def trusted(self) -> dict[str, bytes]:
         """Key id -> the 32 bytes of each public key: whose signatures count."""
@@ -64,7 +71,7 @@ def load(folder: Path, others: Sequence[str] = ()) -> ReleaseKeys:
     if not (folder / PRESENT).exists():
         _write(folder / PRESENT, make_key())
     signing: dict[str, Ed25519PrivateKey] = {}
-    for path in (folder / PRESENT, *sorted(folder.glob(FORMER))):
+    for path in (folder / PRESENT, *_former(folder)):
         key = _private(path)
         signing[key_id(key)] = key
     public = {name: public_pem(key) for name, key in signing.items()}
@@ -84,9 +91,20 @@ def renew(folder: Path) -> str:
     former = next(iter(before.signing))
     fresh = make_key()
     # First the former one under its new name: cut between the two, both files hold the same key, which does no harm.
-    _write(folder / FORMER.replace("*", former), before.signing[former])
+    number = max((_number(path) for path in _former(folder)), default=0) + 1
+    _write(folder / FORMER.replace("*", f"{number:04d}-{former}"), before.signing[former])
     _write(folder / PRESENT, fresh)
     return key_id(fresh)
+
+
+def _former(folder: Path) -> list[Path]:
+    """From new to old. Hubs before 0.3 wrote no numbers: those keys are older than any with one."""
+    return sorted(folder.glob(FORMER), key=lambda path: (_number(path), path.name), reverse=True)
+
+
+def _number(path: Path) -> int:
+    found = NUMBERED.match(path.name)
+    return int(found[1]) if found else 0
 
 
 def make_key() -> Ed25519PrivateKey:

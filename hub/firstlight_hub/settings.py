@@ -47,6 +47,11 @@ online_window_s = 300
 # Seconds until a fresh installId expires.
 install_id_ttl_s = 86400
 
+# AI1 devices in offline mode: days within which a payload may be scanned, and days within which the token in it, or
+# its typed code, may be redeemed. The box may take a payload in on the first day and find a network a year later.
+offline_payload_days = 30
+offline_redeem_days = 400
+
 # true: a device that this hub registered and then lost (restored backup) may register again with its key.
 take_back = false
 
@@ -125,6 +130,8 @@ class Settings(NamedTuple):
     heartbeat_interval_s: int = 60
     online_window_s: int = 300
     install_id_ttl_s: int = 86_400
+    offline_payload_days: int = 30
+    offline_redeem_days: int = 400
     take_back: bool = False
     history_days: int = 7
     transport: str = "http"
@@ -156,6 +163,8 @@ BOUNDS = {
     "heartbeat_interval_s": (1, 86_400),
     "online_window_s": (1, 604_800),
     "install_id_ttl_s": (1, 31_536_000),
+    "offline_payload_days": (1, 3650),
+    "offline_redeem_days": (1, 3650),
     "history_days": (0, 3650),
     "certificate_days": (1, 3650),
     "mqtt_port": (0, 65_535),

@@ -3,13 +3,13 @@
 #   packaging/deb/build.sh PYTHON BUNDLES OUTPUT [PACKAGE...]
 #     PYTHON    that of the checkout's environment; nfpm lies beside it
 #     BUNDLES   folder with the bundles of this version ("make bundle" makes them)
-#     PACKAGE   firstlight_amd64, firstlight-hub~deb12_arm64 and so on (see ALL); without one, all of them
+#     PACKAGE   firstlight_amd64, firstlight-scanning_amd64, firstlight-hub~deb12_arm64 and so on (see ALL); without one, all of them
 # "make deb" calls it. Needs no root, no dpkg and no compiler; for the hub's libraries, the package registry. Two builds of
 # the same sources give the same bytes.
 set -euo pipefail
 umask 022
 
-ALL=(firstlight_{amd64,arm64} firstlight-hub~{ubuntu22.04,deb12,ubuntu24.04,deb13}_{amd64,arm64})
+ALL=(firstlight_{amd64,arm64} firstlight-scanning_{amd64,arm64} firstlight-hub~{ubuntu22.04,deb12,ubuntu24.04,deb13}_{amd64,arm64})
 # Only a package brings manual pages.
 DOCUMENTED='s|^Description=.*|&\nDocumentation=man:@PACKAGE@(8)|'
 
@@ -37,6 +37,7 @@ main() {
     version=${bundle##*/firstlight-} version=${version%-"$arch".tar}
     case $wanted in
       firstlight_*) make_agent ;;
+      firstlight-scanning_*) make_scanning ;;
       firstlight-hub~*) distribution=${wanted#*~} distribution=${distribution%_*}; make_hub ;;
       *) fail "There is no package $wanted." ;;
     esac
@@ -56,23 +57,40 @@ the_bundle() { # ARCH: the one bundle for it
 # ---- the agent -----------------------------------------------------------------------------------------------------
 
 make_agent() {
-  package=firstlight deb_version=$version pythons="3.10 3.14"
-  unpacked=$cache/stage/payload
-  mkdir -p "$unpacked" "$root/usr/lib/firstlight/share"
-  tar -xOf "$bundle" payload.tar.gz | tar -xz -C "$unpacked" --no-same-owner
+  package=firstlight place=usr/lib/firstlight deb_version=$version pythons="3.10 3.14"
+  unpack
+  mkdir -p "$root/usr/lib/firstlight/share"
   mv "$unpacked/lib" "$root/usr/lib/firstlight/lib"
   echo deb >"$root/usr/lib/firstlight/share/managed"
   launcher firstlight "/usr/lib/firstlight/lib" "from firstlight.cli.main import main
 sys.exit(main(config=\"/etc/firstlight/agent.toml\"))"
-  for unit in firstlight.service firstlight-firstboot.service; do
-    sed "${DOCUMENTED/@PACKAGE@/$package}; s|/opt/firstlight/bin/|/usr/bin/|" "$unpacked/share/$unit" | put "usr/lib/systemd/system/$unit"
+  for unit in firstlight.service firstlight-firstboot.service firstlight-network.service firstlight-network.path \
+    firstlight-provision.service firstlight-stick.service; do
+    sed "${DOCUMENTED/@PACKAGE@/$package}; s|/opt/firstlight/bin/|/usr/bin/|" "$unpacked/share/$unit" | put "usr/lib/systemd/system/${unit/-stick./-stick@.}"
   done
+  put usr/lib/udev/rules.d/70-firstlight-stick.rules <"$unpacked/share/70-firstlight-stick.rules"
   put usr/share/firstlight/firstlight-restart.conf <"$unpacked/share/firstlight-restart.conf"
   put etc/firstlight/trust.d/README <"$here/agent/trust.d-README"
   put etc/firstlight/agent.toml <"$here/agent/agent.toml"
   chmod 600 "$root/etc/firstlight/agent.toml"
   manual firstlight.8 firstlight-agent.toml.5
   finish agent "$here/copyright/agent"
+}
+
+make_scanning() { # what reads codes, beside the agent's own libraries
+  package=firstlight-scanning place=usr/lib/firstlight/scan deb_version=$version pythons="3.10 3.14"
+  unpack
+  [ -d "$unpacked/scan" ] || fail "$bundle has nothing that reads codes. Make it with: make bundle"
+  mkdir -p "$root/usr/lib/firstlight"
+  mv "$unpacked/scan" "$root/usr/lib/firstlight/scan"
+  gzip -9n <"$(echo "$root/$place"/pillow-*.dist-info/licenses/LICENSE)" | put usr/share/doc/$package/pillow-licences.gz
+  finish scanning "$here/copyright/scanning"
+}
+
+unpack() { # the payload of the bundle
+  unpacked=$cache/stage/payload
+  mkdir -p "$unpacked"
+  tar -xOf "$bundle" payload.tar.gz | tar -xz -C "$unpacked" --no-same-owner
 }
 
 # ---- the hub -------------------------------------------------------------------------------------------------------
@@ -85,7 +103,7 @@ make_hub() {
     deb13) pythons="3.13 3.14" ;;
     *) fail "There is no distribution $distribution." ;;
   esac
-  package=firstlight-hub deb_version=$version~$distribution
+  package=firstlight-hub place=usr/lib/firstlight-hub deb_version=$version~$distribution
   fetch_wheels "${pythons% *}" "$arch"
   unpack_wheels "$cache/wheels/${pythons% *}-$arch" "$root/usr/lib/firstlight-hub"
   launcher firstlight-hub /usr/lib/firstlight-hub "from firstlight_hub.cli import main
@@ -178,17 +196,18 @@ finish() { # KIND COPYRIGHT...: what every package has, then the package itself
   mkdir -p "$documents"
   cat "$@" "$here/copyright/licences" >"$documents/copyright"
   sed "s/^firstlight (\([^)]*\))/$package (\1${deb_version#"$version"})/" "$here/changelog" | gzip -9n >"$documents/changelog.gz"
-  put "usr/lib/sysusers.d/$package.conf" <"$here/$kind/sysusers.conf"
-  put "usr/share/bash-completion/completions/$package" <"packaging/completion/$package.bash"
+  [ ! -f "$here/$kind/sysusers.conf" ] || put "usr/lib/sysusers.d/$package.conf" <"$here/$kind/sysusers.conf"
+  [ ! -f "packaging/completion/$package.bash" ] ||
+    put "usr/share/bash-completion/completions/$package" <"packaging/completion/$package.bash"
   put "usr/share/lintian/overrides/$package" <"$here/$kind/lintian-overrides"
   put "usr/share/python3/runtime.d/$package.rtupdate" <"$here/$kind/rtupdate"
   chmod 755 "$root/usr/share/python3/runtime.d/$package.rtupdate"
-  find "$root/usr/lib/$package" -type f -exec chmod 644 {} +
-  find "$root/usr/lib/$package" -type f \( -name '*.sh' -o -name '*.sh.j2' \) -exec grep -lZ '^#!' {} + | xargs -0r chmod 755
+  find "$root/$place" -type f -exec chmod 644 {} +
+  find "$root/$place" -type f \( -name '*.sh' -o -name '*.sh.j2' \) -exec grep -lZ '^#!' {} + | xargs -0r chmod 755
   # Licences are in the copyright file, as Debian wants them; scripts in libraries are not run.
-  find "$root/usr/lib/$package" -path '*.dist-info/licenses' -prune -exec rm -rf {} +
-  find "$root/usr/lib/$package" -path '*.dist-info/*' -iregex '.*/\(LICEN[CS]E\|COPYING\|NOTICE\|AUTHORS\)[^/]*' -delete
-  find "$root/usr/lib/$package" -name '*.py' -exec sed -i '1{/^#!/d}' {} +
+  find "$root/$place" -path '*.dist-info/licenses' -prune -exec rm -rf {} +
+  find "$root/$place" -path '*.dist-info/*' -iregex '.*/\(LICEN[CS]E\|COPYING\|NOTICE\|AUTHORS\)[^/]*' -delete
+  find "$root/$place" -name '*.py' -exec sed -i '1{/^#!/d}' {} +
   sed -e "s/@ARCH@/$deb_arch/; s/@VERSION@/$deb_version/" \
     -e "s/@PYTHON@/python3 (>= ${pythons% *}), python3 (<< ${pythons#* })/; s/@GLIBC@/$(glibc)/" \
     -e "s|@ROOT@|$root|; s|@HERE@|$here|" "$here/$kind/nfpm.yaml" >"$cache/stage/nfpm.yaml"

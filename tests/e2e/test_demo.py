@@ -52,3 +52,15 @@ def test_demo_as_json() -> None:
         *("unknown", "online", "offline", "online", "online", "online"),
     ]
     assert lines[-1]["step"] == "done"
+
+
+def test_offline_road() -> None:
+    """Without a hub: drawn, spoiled, read back, provisioned; the receipt counts as by hand; then online by itself."""
+    done = subprocess.run(
+        [sys.executable, str(DEMO), "--road", "offline", "--json"], capture_output=True, text=True, timeout=110
+    )
+    assert done.returncode == 0, done.stderr
+    lines = {line["step"]: line for line in map(json.loads, done.stdout.splitlines())}
+    order = ("alone", "drawn", "spoiled", "provisioned", "detached", "receipt", "imported", "by_hand", "online", "done")
+    assert [step for step in lines if step in order] == list(order)
+    assert (lines["detached"]["status"], lines["online"]["status"]) == ("provisioned", "online")

@@ -94,7 +94,7 @@ def test_the_kernel_line(image: Image, hub: Hub) -> None:
 
 def test_wrong_texts(image: Image) -> None:
     """Named with a next step, on the screen, beside the file and in the status; the file stays to be corrected."""
-    for text, code in (("hello", "invitation_malformed"), ("FL1:ABC", "payload_unsupported")):
+    for text, code in (("hello", "invitation_malformed"), ("FL1:ABC", "payload_malformed")):
         image.file.write_text(text)
         assert f"[{code}]" in image.boots(65)
         assert f"[{code}]\n" in image.word() and len(image.word().splitlines()) == 2

@@ -30,6 +30,7 @@ from firstlight.core.model import (
     parse_broker,
     parse_endpoint,
 )
+from firstlight.core.provision import Audience, Network
 from firstlight.errors import HINTS, FirstlightError
 from firstlight.platforms.hub import device, management, renewal
 
@@ -72,6 +73,8 @@ BEAT = Beat(7, MOMENT, Metrics(0.5, 0.25), __version__, None, "0" * 16)
 UPGRADED = Upgraded("0.3.0", "5eed" * 16, 1, "upgrade_unproved", "No beat of 0.3.0 was accepted within 120 s.")
 FACTS = Facts(hostname="box", type="jetson", hardware=Hardware(total_memory_mb=8000))
 NEW = management.NewDevice("Cam 1", "ai1", tags=("roof",), offline_mode=True)
+FOR_ONE_BOX = Audience(serial="1423")
+ITS_NETWORK = Network("plant", Secret("two words"), "sae", is_hidden=True, dns=("192.0.2.53",))
 WISHES = INVITATION._replace(transport="websocket", credential="certificate")
 
 
@@ -112,6 +115,19 @@ VERBS: dict[str, tuple[Make, Read]] = {
             HUB, "demo", KEY, management.NewDevice("Cam 2", transport="mqtt", credential="certificate")
         ),
         _only(management.read_created),
+    ),
+    "create_offline": (
+        lambda kept: management.create(HUB, "demo", KEY, NEW._replace(audience=FOR_ONE_BOX, network=ITS_NETWORK)),
+        _only(management.read_created),
+    ),
+    "invite": (lambda kept: management.invite(HUB, "demo", KEY, "cam-1"), _only(management.read_created)),
+    "invite_offline": (
+        lambda kept: management.invite(HUB, "demo", KEY, "cam-1", network=Network(address="192.0.2.7/24")),
+        _only(management.read_created),
+    ),
+    "receipt": (
+        lambda kept: management.receipt(HUB, "demo", KEY, "HTTPS://HUB.EXAMPLE/R/ABC"),
+        _only(management.read_recorded),
     ),
     "list_page": (lambda kept: management.list_page(HUB, "demo", KEY, ""), _only(management.read_page)),
     "show": (lambda kept: management.show(HUB, "demo", KEY, "cam-1"), _only(management.read_shown)),
@@ -160,8 +176,9 @@ def _described(value: Any, wanted: dict[str, Any]) -> dict[str, Any]:
             "broker": value.broker.url if value.broker else None,
         }
         return {"registration": {name: full[name] for name in wanted["registration"]}}
-    if "created" in wanted:
-        return {"created": {name: getattr(value, name) for name in wanted["created"]}}
+    for kind in ("created", "recorded"):
+        if kind in wanted:
+            return {kind: {name: getattr(value, name) for name in wanted[kind]}}
     if "page" in wanted:
         return {"page": list(value)}
     return {"value": value}

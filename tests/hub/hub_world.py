@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from firstlight import __version__
-from firstlight.core.model import Beat, Facts, Hardware, Metrics, MissedBeat, Moment, Secret
+from firstlight.core.model import Beat, Facts, Hardware, Metrics, MissedBeat, Moment
 from firstlight.wire.facts import facts_hash
 from firstlight.wire.heartbeat import encode_beat
 from firstlight.wire.redeem import RedeemRequest, encode_redeem, encode_take_back
@@ -31,7 +31,8 @@ from firstlight_hub.bundle_contents import Files
 from firstlight_hub.bundle_file import write_bundle
 from firstlight_hub.ingest.group_commit import Write
 from firstlight_hub.issuer import Issuer
-from firstlight_hub.model import Device
+from firstlight_hub.offline import OfflinePayloads
+from firstlight_hub.release_keys import ReleaseKeys
 from firstlight_hub.service.access import Access
 from firstlight_hub.service.beats import Beats
 from firstlight_hub.service.broker import BrokerLink
@@ -39,6 +40,7 @@ from firstlight_hub.service.credentials import Credentials
 from firstlight_hub.service.devices import Devices
 from firstlight_hub.service.enrolling import Enrolling
 from firstlight_hub.service.issuing import Issuing
+from firstlight_hub.service.receipts import Receipts
 from firstlight_hub.shelf import Shelf
 from firstlight_hub.store.sqlite import SqliteStore
 from firstlight_hub.tls import make_ca, make_key
@@ -146,14 +148,6 @@ class HeardBroker:
         return heard
 
 
-class FixedPayloads:
-    """Implements ``QrPayloads``."""
-
-    def payload(self, device: Device, install_id: Secret, expires_at_ms: int) -> str:
-        """Names what it was given."""
-        return f"FL1:{device.id}:{install_id.reveal()}:{expires_at_ms}"
-
-
 class AppClient:
     """Calls the app without a socket, in a loop of its own; the app's lifespan runs around it."""
 
@@ -249,7 +243,7 @@ def world(
     folder: Path,
     *,
     take_back: bool = False,
-    payloads: bool = False,
+    payloads: ReleaseKeys | None = None,
     write_beats: Write | None = None,
     brokers: Mapping[str, str] | None = None,
     broker: BrokerLink | None = None,
@@ -264,12 +258,14 @@ def world(
         site = Site("https://hub.example:8443", "sha256//" + "A" * 43 + "=", "CA PEM\n", Shelf(folder), brokers or {})
         issuing = Issuing(clock, b"s" * 32, Issuer(authorities, 90) if signs else None, site.brokers, *usual)
         beats = Beats(store, clock, 60, 7, broker)
+        maker = OfflinePayloads(payloads, site.url, site.pin, 30) if payloads else None
         parts = Parts(
-            devices=Devices(store, clock, WORKSPACES, 86_400, FixedPayloads() if payloads else None, broker),
+            devices=Devices(store, clock, WORKSPACES, 86_400, maker, broker),
             access=Access(store, clock, WORKSPACES),
             enrolling=Enrolling(store, clock, issuing, take_back, broker),
             credentials=Credentials(store, clock, issuing, beats, broker),
             beats=beats,
+            receipts=Receipts(store, clock, WORKSPACES, broker),
             site=site,
             now_ms=clock,
             window_s=300,

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from firstlight_hub.model import Device
+from firstlight_hub.release_keys import load
 from tests.hub.hub_world import FACTS, JSON, Box, World, refusal, world
 
 BASE = "/demo/devices/v2"
@@ -189,19 +190,9 @@ def test_ai1_with_a_slug_or_a_workflow_is_created(hub: World, fields: dict[str, 
     assert hub.create(device_type="ai1", **fields).status_code == 201
 
 
-def test_offline_ai1_device_carries_its_payload(tmp_path: Path) -> None:
-    """Where a maker of payloads is there, AI1 in offline mode answers one; other devices do not."""
-    with world(tmp_path, payloads=True) as hub:
-        body = hub.create(device_type="ai1", offline_mode=True).json()
-        assert body["offlineProvisioningQrPayload"] == f"FL1:{body['deviceId']}:{body['installId']}:1800086400000"
-        assert "offlineProvisioningQrPayload" not in hub.create(device_type="ai1").json()
-        again = hub.call("POST", f"{BASE}/{body['deviceId']}/install-ids").json()
-        assert again["offlineProvisioningQrPayload"].startswith("FL1:")
-
-
 def test_source_device_lends_what_is_not_given(tmp_path: Path) -> None:
     """A duplicate takes type, tags, workflow and offline mode of its source, unless they are given."""
-    with world(tmp_path, payloads=True) as hub:
+    with world(tmp_path, payloads=load(tmp_path)) as hub:
         source, _ = hub.created(device_type="ai1", offline_mode=True, tags=["a"], workflow_id="w")
         copy = hub.create(device_name="---", sourceDeviceId=source).json()
         assert "offlineProvisioningQrPayload" in copy
@@ -339,8 +330,10 @@ def test_install_ids_are_listed_by_handle_and_revoked(hub: World, box: Box) -> N
     assert install_id not in listed.text
     assert [one["state"] for one in listed.json()["data"]] == ["open", "open"]
     hub.redeem(install_id, box)
+    assert sorted(one["state"] for one in hub.call("GET", path).json()["data"]) == ["redeemed", "revoked"]
+    second = hub.call("POST", path)
     states = {one["state"]: one["handle"] for one in hub.call("GET", path).json()["data"]}
-    assert sorted(states) == ["open", "redeemed"]
+    assert sorted(states) == ["open", "redeemed", "revoked"]
     assert hub.call("DELETE", f"{path}/{states['open']}").status_code == 204
     assert hub.call("DELETE", f"{path}/{states['open']}").status_code == 204
     assert refusal(hub.redeem(second.json()["installId"], box)) == (410, "install_id_revoked")

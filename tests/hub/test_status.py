@@ -28,6 +28,13 @@ def test_status_is_unknown_without_a_beat() -> None:
     assert status(None, BEAT_MS, 300) == "unknown"
 
 
+@pytest.mark.parametrize("after_ms", [0, 1, 300_000, 300_001])
+def test_heartbeat_by_hand_never_makes_a_device_online(after_ms: int) -> None:
+    """It turns unknown into offline, and leaves what live beats say as it is."""
+    assert status(None, BEAT_MS + after_ms, 300, by_hand=True) == "offline"
+    assert status(BEAT_MS, BEAT_MS + after_ms, 300, by_hand=True) == status(BEAT_MS, BEAT_MS + after_ms, 300)
+
+
 def test_iso_has_milliseconds_and_z() -> None:
     """Instants look as seed 001 shows them, exact to the millisecond."""
     assert iso(BEAT_MS + 7) == "2027-01-15T08:00:00.007Z"
@@ -47,7 +54,9 @@ def test_install_id_state_weighs_revoked_before_expired_before_redeemed() -> Non
     one = InstallId(b"h" * 32, "cam", 0, 1000)
     assert one.state(999) == "open"
     assert one.state(1000) == "expired"
-    assert one._replace(key_fingerprint="sha256:x").state(999) == "redeemed"
+    assert one._replace(key_fingerprint="sha256:x").state(999) == "bound"
+    assert one._replace(key_fingerprint="sha256:x", redeemed_at_ms=1).state(999) == "redeemed"
+    assert one._replace(key_fingerprint="sha256:x").state(1000) == "expired"
     assert one._replace(revoked_at_ms=5).state(1000) == "revoked"
 
 

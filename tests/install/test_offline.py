@@ -66,9 +66,10 @@ def test_installs_without_a_network(bundles: Bundles, prefix: Path, tmp_path: Pa
     (name,) = KEYS.public
     assert done.stdout.splitlines() == [
         f"firstlight: the agent {release} is installed in {prefix}",
-        f"firstlight: it takes upgrades that {prefix}/etc/trust.d/{name}.pub signed",
+        f"firstlight: it takes upgrades and offline codes that {prefix}/etc/trust.d/{name}.pub signed",
         "firstlight: next, enroll this box with the installId of your hub:",
         f"  {prefix}/bin/firstlight enroll INSTALL_ID --hub https://HOST:8443 --pin 'sha256//...'",
+        f"  or, without a network, take in the code on its label: {prefix}/bin/firstlight scan",
     ]
     agent = prefix / "bin" / "firstlight"
     assert subprocess.run([agent, "--version"], capture_output=True, text=True, check=True).stdout.endswith(

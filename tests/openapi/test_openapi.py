@@ -21,8 +21,10 @@ import pytest
 from firstlight.core.exchange import HttpCall
 from firstlight.core.model import Trust
 from firstlight.transports.http_calls import HttpCalls
+from firstlight.wire import typed_code
 from tests.e2e.conftest import BIN, Hub
 from tests.hub.hub_world import Box
+from tests.hub.receipt_world import OfflineBox
 
 DEVICE = "/{workspace}/devices/v2/{deviceId}"
 EXAMPLES = "100"
@@ -33,6 +35,15 @@ EXPLAINED = {
         "A schema can say that a text is PEM, not that it is a certificate request whose signature holds."
     ),
     (f"POST {DEVICE}/take-back", "RejectedPositiveData", "csr_invalid"): "As with redeem.",
+    (f"POST {DEVICE}/install-ids", "RejectedPositiveData", "bad_request"): (
+        "Which passphrase fits which Wi-Fi, and which gateway which address, are sentences too."
+    ),
+    ("POST /{workspace}/devices/v2/receipts", "RejectedPositiveData", "receipt_malformed"): (
+        "A schema can say that a text is there, not that it is a receipt."
+    ),
+    ("POST /{workspace}/devices/v2/receipts", "AllowHeaderMismatch", "method_not_allowed"): (
+        "The path is also that of a device named receipts: GET and DELETE are answered there, with 404."
+    ),
     ("POST /{workspace}/devices/v2", "RejectedPositiveData", "bad_request"): (
         "Seed 000's rules between fields (offline_mode is for AI1 only, and so on) are sentences, not schemas."
     ),
@@ -69,6 +80,13 @@ class Site:
         """The installId of a new device."""
         return self.hub.create(name).install_id.reveal()
 
+    def offline(self, name: str) -> tuple[dict[str, str], str]:
+        """Path values of a new device without a network, and a receipt of its box."""
+        wanted = json.dumps({"device_name": name, "device_type": "ai1", "offline_mode": True}).encode()
+        made = self.call("POST", "/demo/devices/v2", wanted, self.hub.key.reveal())
+        box = OfflineBox(typed_code.read(made["offlineTypedCode"]), made["deviceId"])
+        return {"workspace": "demo", "deviceId": made["deviceId"]}, box.receipt()
+
     def operations(self) -> dict[str, Real]:
         """Every operation of the page with what it is really called with."""
         operator, box = self.hub.key.reveal(), Box()
@@ -97,7 +115,12 @@ class Site:
             f"GET {DEVICE}": Real(self.device("shown"), None, operator),
             f"DELETE {DEVICE}": Real(self.device("removed"), None, operator),
             f"GET {DEVICE}/install-ids": Real(self.device("listed"), None, operator),
-            f"POST {DEVICE}/install-ids": Real(self.device("reissued"), None, operator),
+            f"POST {DEVICE}/install-ids": Real(self.offline("reissued")[0], b"{}", operator),
+            "GET /R/{receipt}": Real({"receipt": self.offline("looked at")[1]}),
+            "POST /R/{receipt}": Real({"receipt": self.offline("reported")[1]}),
+            "POST /{workspace}/devices/v2/receipts": Real(
+                {"workspace": "demo"}, json.dumps({"receipt": self.offline("imported")[1]}).encode(), operator
+            ),
             f"POST {DEVICE}/credential": Real(renewing, renewer.renewal_body(renewing["deviceId"], Box())),
             f"DELETE {DEVICE}/credential": Real(self.device("ended"), None, operator),
             f"POST {DEVICE}/rotate": Real(rotating, None, operator),

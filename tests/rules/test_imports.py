@@ -31,6 +31,7 @@ MORE: dict[str, set[str]] = {
     # The composition root of the process that stays, and what it is handed.
     "firstlight.daemon.run_file": {"system", "transports.proxy"},
     "firstlight.daemon.sessions": {"system", *SESSIONS},
+    "firstlight.daemon.detached_main": {"wire", "system", "transports.connect"},
     "firstlight.daemon.main": {
         "wire",
         "system",
@@ -52,7 +53,8 @@ OUTSIDE_WORLD = {
 LIBRARIES = {
     "firstlight.wire.bundle": {"cryptography"},
     "firstlight.wire.move": {"cryptography"},
-    "firstlight.wire.payload": {"cbor2", "cryptography"},
+    "firstlight.wire.payload": {"base45", "cryptography"},
+    "firstlight.wire.payload_cbor": {"cbor2"},
     "firstlight.wire.receipt": {"cbor2", "cryptography"},
 }
 DOORS_TO_OUTSIDE = {"open", "print", "input", "exec", "eval", "__import__"}

@@ -59,7 +59,7 @@ KNOWN = {
         Delegate CPUQuota CPUWeight CPUAccounting MemoryMin MemoryLow MemoryHigh MemoryMax MemorySwapMax
         MemoryAccounting TasksMax TasksAccounting IOWeight IOAccounting IPAccounting ManagedOOMPreference Nice
         IOSchedulingClass IOSchedulingPriority CPUSchedulingPolicy TimerSlackNSec KillMode KillSignal
-        SendSIGKILL FinalKillSignal WatchdogSignal LimitNOFILE LimitNPROC LimitCORE LimitAS LimitMEMLOCK
+        SendSIGKILL FinalKillSignal WatchdogSignal LimitNOFILE LimitNPROC LimitCORE LimitAS LimitDATA LimitMEMLOCK
         LimitFSIZE""",
 }
 

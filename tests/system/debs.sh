@@ -21,7 +21,7 @@ main() {
     done
     machine=$(dpkg --print-architecture)
     packaging/deb/build.sh "$python" "$folder/bundles" "$folder" \
-      "firstlight_$machine" "firstlight-hub~deb12_$machine" "firstlight-hub~deb13_$machine" >&2
+      "firstlight_$machine" "firstlight-scanning_$machine" "firstlight-hub~deb12_$machine" "firstlight-hub~deb13_$machine" >&2
     mv "$started" "$folder/.made"
   fi
   ls "$folder"/*.deb

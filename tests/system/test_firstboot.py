@@ -153,7 +153,7 @@ def test_a_refused_invitation(box: Box, desk: Desk) -> None:
 
 @pytest.mark.parametrize(
     ("text", "code"),
-    [("hello box", "invitation_malformed"), ("FL1:ABC", "payload_unsupported"), ("", "invitation_malformed")],
+    [("hello box", "invitation_malformed"), ("FL1:ABC", "payload_malformed"), ("", "invitation_malformed")],
 )
 def test_a_wrong_text(text: str, code: str, box: Box) -> None:
     """Named where a technician looks, with what was wanted; the file stays to be corrected and nothing spins."""

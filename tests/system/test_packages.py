@@ -201,10 +201,10 @@ def shipped(package: Path, place: Path) -> dict[str, int | None]:
     return {name: stat.S_IMODE(path.stat().st_mode) for name, path in own.items()}
 
 
-@pytest.mark.parametrize("name", ["firstlight", "firstlight-hub"])
+@pytest.mark.parametrize("name", ["firstlight", "firstlight-scanning", "firstlight-hub"])
 def test_packages_are_drawn(name: str, deb: Deb, tmp_path: Path) -> None:
-    """docs/installed-files.md has every file and folder of both packages with its mode, and no other."""
-    start = "firstlight_" if name == "firstlight" else "firstlight-hub_" + firstlight.__version__ + "~deb12"
+    """docs/installed-files.md has every file and folder of the packages with its mode, and no other."""
+    start = f"{name}_{firstlight.__version__}~deb12" if name == "firstlight-hub" else f"{name}_"
     made = r"/etc/systemd|deb-systemd-helper"  # by the scripts of the package
     check_drawn(f"The Debian package `{name}`", shipped(deb(start), tmp_path), made)
 
@@ -217,7 +217,11 @@ def test_script_is_drawn(userland: str, make_box: MakeBox, install: Install) -> 
     install(box)
     new = ours(box) - before
     state = {name for name in new if name.startswith("/var/lib/")}
-    check_drawn("The install script and the bundle", modes(box, new - state), "firstlight.service.d")
+    check_drawn(
+        "The install script and the bundle",
+        modes(box, new - state),
+        "firstlight.service.d|udev|wants/firstlight-provision",
+    )
     rows = [pattern(path) for path, _ in drawn("What appears while it runs")]
     inside = {name[len(STATE) + 1 :] for name in state if name.startswith(f"{STATE}/")}
     assert inside and not [name for name in inside if not any(each.fullmatch(name.partition("/")[0]) for each in rows)]

@@ -24,6 +24,9 @@ GATE = {
     "firstlight-hub.service": 20,
     "firstlight-firstboot.service": 21,
     "firstlight-upgrade.service": 21,
+    "firstlight-network.service": 13,
+    "firstlight-provision.service": 6,
+    "firstlight-stick.service": 8,
 }
 
 

@@ -106,7 +106,7 @@ def parts_of(
     def saw_time(server_time_s: float) -> None:
         clock.saw(server_time_s)
         with suppress(StateError):
-            store.save_seen(server_time_s)
+            store.save_seen(server_time_s, clock.moment())
 
     watchdog_s = notifier.watchdog_s
     return Parts(

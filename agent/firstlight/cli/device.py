@@ -1,36 +1,18 @@
-"""``firstlight device create | list | show | invite | rotate | revoke | remove``: the verbs of the operator's desk."""
+"""``firstlight device VERB``: the verbs of the operator's desk; the larger ones have files of their own."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
-from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
 
-from firstlight.cli import device_list, next_step, options
-from firstlight.cli.settings import proxy_of, read_secret_file
-from firstlight.core.exchange import HttpCall, HttpReply
-from firstlight.core.model import Endpoint, Secret
+from firstlight.cli import device_list, next_step
+from firstlight.cli.desk import Desk, at_desk, of, parser, records
+from firstlight.cli.device_create import create, invite
 from firstlight.errors import UsageError
-from firstlight.platforms import half
 
-if TYPE_CHECKING:
-    from firstlight.platforms.hub.management import Created
-
-DEADLINE_S = 30.0
-
-
-class Desk(NamedTuple):
-    """Where the desk verbs work: platform dialect, address, workspace, key and a way to call."""
-
-    dialect: ModuleType
-    endpoint: Endpoint
-    workspace: str
-    key: Secret
-    exchange: Callable[[HttpCall], HttpReply]
+Act = Callable[[list[str], str | None], int]
 
 
 def verb(words: list[str], config: str | None) -> int:
@@ -40,139 +22,27 @@ def verb(words: list[str], config: str | None) -> int:
         if words and words[0] in ("-h", "--help"):
             print(
                 "usage: firstlight device VERB [OPTIONS]\n\n"
-                "  create   create a device; prints what to run on its box\n"
+                "  create   create a device; prints what to run on its box, or writes code, label and stick file\n"
                 "  list     list the devices of a workspace with their status\n"
                 "  show     show one device\n"
                 "  invite   make another installId for a device: its box was re-imaged, or its credential ended\n"
+                "  qr       draw the offline code of a device\n"
+                "  labels   print a sheet of labels with offline codes\n"
+                "  stick    write the files of a USB stick for boxes without a network\n"
+                "  receipt  report a receipt that was carried here from such a box\n"
                 "  rotate   have a device replace its key and credential\n"
                 "  revoke   end a device's credential at once; its record stays\n"
                 "  remove   remove a device for good\n\n"
                 "'firstlight device VERB --help' explains a verb."
             )
             return 0
-        raise UsageError("usage", "Say what to do: device create, list, show, invite, rotate, revoke or remove.")
+        raise UsageError("usage", f"Say what to do: device {', '.join(ACTS)}.")
     return act(words[1:], config)
-
-
-def _parser(act: str, description: str) -> options.Parser:
-    made = options.parser(f"device {act}", description)
-    made.add_argument("--platform", default="hub", help="platform to speak to (hub)")
-    options.add_hub(made)
-    made.add_argument("--workspace", metavar="NAME", help="workspace on the platform")
-    made.add_argument("--api-key-file", "--key-file", metavar="FILE", help="file with the operator key")
-    made.add_argument("--json", action="store_true", help="print JSON")
-    return made
-
-
-def _at_desk(typed: argparse.Namespace, config: str | None, act: Callable[[Desk], int]) -> int:
-    settings = options.load(typed, config)
-    endpoint, trust = options.hub_of(settings)
-    if not settings.api_key_file:
-        raise UsageError("api_key_missing", "The operator key is missing.")
-    if not settings.workspace:
-        raise UsageError("usage", "The workspace is missing.", "Give --workspace NAME, or set FIRSTLIGHT_WORKSPACE.")
-    key = read_secret_file(settings.api_key_file, "the operator key")
-    from firstlight.transports.http_calls import HttpCalls
-
-    with options.advice(endpoint, trust), HttpCalls(trust, proxy_of(settings, endpoint.host)) as calls:
-        dialect = half(typed.platform, "management")
-        return act(Desk(dialect, endpoint, settings.workspace, key, lambda call: calls.exchange(call, DEADLINE_S)))
-
-
-def create(words: list[str], config: str | None) -> int:
-    """Creates a device and prints the command for the box."""
-    made = _parser("create", "Create a device; prints its id and the command to run on the box.")
-    made.add_argument("name", metavar="NAME", help="human-readable name of the device")
-    made.add_argument("--type", metavar="TYPE", help="device type: ai1, edge or any text")
-    made.add_argument("--workflow-id", metavar="ID", help="initial workflow")
-    made.add_argument("--tag", metavar="TAG", action="append", default=[], help="a tag; may be repeated")
-    made.add_argument(
-        "--offline",
-        action="store_true",
-        help="offline mode (ai1 only); prints a QR payload if the platform makes one",
-    )
-    made.add_argument("--like", metavar="DEVICE_ID", help="copy the configuration of that device")
-    options.add_pairing(made)
-    typed = made.parse_args(words)
-
-    def act(desk: Desk) -> int:
-        new = desk.dialect.NewDevice(
-            typed.name,
-            typed.type,
-            typed.workflow_id,
-            tuple(typed.tag),
-            typed.offline,
-            typed.like,
-            typed.transport,
-            typed.credential,
-        )
-        reply = desk.exchange(desk.dialect.create(desk.endpoint, desk.workspace, desk.key, new))
-        created = desk.dialect.read_created(reply)
-        if typed.json:
-            print(reply.body.decode())
-            return 0
-        _show_invitation(created)
-        if created.qr_payload:
-            print(f"QR payload  {created.qr_payload}")
-        elif typed.offline:
-            print("The platform gave no offline payload.")
-        return 0
-
-    return _at_desk(typed, config, act)
-
-
-def _show_invitation(created: Created) -> None:
-    print(f"device      {created.device_id}")
-    if created.expires_at:
-        print(f"valid until {created.expires_at}")
-    if not created.install_command:
-        print(f"installId   {created.install_id.reveal()}")
-        return
-    print("\nRun on the box:\n\n  " + created.install_command + "\n")
-    if "--pinnedpubkey" in created.install_command:
-        print("(-k is safe here: instead of asking a public authority, curl checks the hub's own key, the pin.)")
-
-
-def invite(words: list[str], config: str | None) -> int:
-    """Makes another installId for a device and prints the command for its box."""
-    made = _parser("invite", "Make another installId for a device; prints the command to run on its box.")
-    made.add_argument("device_id", metavar="DEVICE_ID")
-    typed = made.parse_args(words)
-
-    def act(desk: Desk) -> int:
-        call = _of(desk, "invite", typed.platform)
-        reply = desk.exchange(call(desk.endpoint, desk.workspace, desk.key, typed.device_id))
-        created = desk.dialect.read_created(reply)
-        if typed.json:
-            print(reply.body.decode())
-        else:
-            _show_invitation(created)
-        return 0
-
-    return _at_desk(typed, config, act)
-
-
-def _of(desk: Desk, name: str, platform: str) -> Callable[..., HttpCall]:
-    call: Callable[..., HttpCall] | None = getattr(desk.dialect, name, None)
-    if call is None:
-        raise UsageError("usage", f"The platform {platform} has no '{name}'.")
-    return call
-
-
-def _records(desk: Desk) -> Iterator[dict[str, object]]:
-    cursor = ""
-    while True:
-        page, cursor = desk.dialect.read_page(
-            desk.exchange(desk.dialect.list_page(desk.endpoint, desk.workspace, desk.key, cursor))
-        )
-        yield from page
-        if not cursor:
-            return
 
 
 def list_devices(words: list[str], config: str | None) -> int:
     """Prints the devices of the workspace, a line each, and how many they are."""
-    made = _parser("list", "List the devices of a workspace with their status.")
+    made = parser("list", "List the devices of a workspace with their status.")
     made.add_argument("--status", metavar="STATUS", help="only these: online, offline, unknown or revoked")
     made.add_argument("--transport", choices=("http", "mqtt"), help="only those that beat over it")
     made.add_argument("--expires-within", metavar="DAYS", type=float, help="only those whose certificate ends by then")
@@ -181,24 +51,24 @@ def list_devices(words: list[str], config: str | None) -> int:
 
     def act(desk: Desk) -> int:
         now_s = time.time()
-        records = list(_records(desk))
-        chosen = [record for record in records if wanted.has(record, now_s)]
+        found = list(records(desk))
+        chosen = [record for record in found if wanted.has(record, now_s)]
         if typed.json:
             print(json.dumps({"data": chosen}))
             return 0
         for line in device_list.table(chosen):
             print(line)
-        print(f"\n{device_list.totals(chosen, len(records))}")
+        print(f"\n{device_list.totals(chosen, len(found))}")
         for line in device_list.warnings(chosen):
             print(line)
         return 0
 
-    return _at_desk(typed, config, act)
+    return at_desk(typed, config, act)
 
 
 def show(words: list[str], config: str | None) -> int:
     """Prints one device's record as JSON."""
-    made = _parser("show", "Show one device, as JSON.")
+    made = parser("show", "Show one device, as JSON.")
     made.add_argument("device_id", metavar="DEVICE_ID")
     typed = made.parse_args(words)
 
@@ -210,7 +80,7 @@ def show(words: list[str], config: str | None) -> int:
         print()
         return 0
 
-    return _at_desk(typed, config, act)
+    return at_desk(typed, config, act)
 
 
 def revoke(words: list[str], config: str | None) -> int:
@@ -232,26 +102,40 @@ def rotate(words: list[str], config: str | None) -> int:
 
 
 def _do(words: list[str], config: str | None, name: str, about: str, done: str, then: str = "") -> int:
-    made = _parser(name, about)
+    made = parser(name, about)
     made.add_argument("device_id", metavar="DEVICE_ID")
     typed = made.parse_args(words)
 
     def act(desk: Desk) -> int:
-        call = _of(desk, name, typed.platform)
+        call = of(desk, name)
         desk.dialect.read_done(desk.exchange(call(desk.endpoint, desk.workspace, desk.key, typed.device_id)))
         print(json.dumps({"deviceId": typed.device_id}) if typed.json else f"{typed.device_id}: {done}")
         if then and not typed.json:
             print(next_step.typed(f"{then} {typed.device_id}"))
         return 0
 
-    return _at_desk(typed, config, act)
+    return at_desk(typed, config, act)
 
 
-ACTS: dict[str, Callable[[list[str], str | None], int]] = {
+def _later(module: str, name: str = "verb") -> Act:
+    """A verb whose module is loaded when it is asked for."""
+
+    def act(words: list[str], config: str | None) -> int:
+        found: Act = getattr(__import__(f"firstlight.cli.{module}", fromlist=[name]), name)
+        return found(words, config)
+
+    return act
+
+
+ACTS: dict[str, Act] = {
     "create": create,
     "list": list_devices,
     "show": show,
     "invite": invite,
+    "qr": _later("device_qr"),
+    "labels": _later("device_labels", "labels"),
+    "stick": _later("device_labels", "stick"),
+    "receipt": _later("device_receipt"),
     "revoke": revoke,
     "rotate": rotate,
     "remove": remove,

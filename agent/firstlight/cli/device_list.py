@@ -97,6 +97,8 @@ def _cell(record: Record, name: str, is_cut: bool) -> str:
     text = printable(record.get(name))
     if name == "status" and record.get(REVOKED) is True:
         return f"{text}, {REVOKED}"
+    if name == "last_heartbeat" and isinstance(record.get("by_hand"), dict):
+        return f"{text} by hand"
     return f"{text[: WIDEST - 1]}…" if is_cut and len(text) > WIDEST else text
 
 

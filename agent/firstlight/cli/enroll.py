@@ -16,6 +16,7 @@ from firstlight.core.model import Invitation
 from firstlight.daemon.sessions import Sessions
 from firstlight.platforms import half
 from firstlight.sources.text import read_install_id
+from firstlight.system import provision_file
 from firstlight.system.clock import SystemClock, clock_floor_s
 from firstlight.system.store import StateDirectory
 
@@ -41,15 +42,22 @@ def verb(words: list[str], config: str | None) -> int:
     tell = _silent if typed.json else _tell
     with options.advice(endpoint, trust):
         enrolled = perform(settings.state_dir, invitation, settings, typed.patience, tell)
+    # An agent that waits for a network with what the box was provisioned with goes on with the registration.
+    service.wake(settings.state_dir)
     started = "" if typed.no_start else service.start(settings.state_dir)
     _conclude(enrolled, started, as_json=typed.json)
     return 0
 
 
 def perform(
-    state_dir: str, invitation: Invitation, settings: Settings, patience_s: float, tell: enrolling.Tell
+    state_dir: str,
+    invitation: Invitation,
+    settings: Settings,
+    patience_s: float,
+    tell: enrolling.Tell,
+    store: StateDirectory | None = None,
 ) -> Enrolled:
-    """From an invitation to a registration on the disk.
+    """From an invitation to a registration on the disk; what the box was provisioned with is over then.
 
     Args:
         state_dir: where it is kept.
@@ -57,6 +65,7 @@ def perform(
         settings: for the proxy.
         patience_s: how long to go on trying.
         tell: prints one line of progress.
+        store: that state directory, where the caller has one.
 
     Raises:
         FirstlightError: as ``enrolling.enroll``; calling again goes on where it was.
@@ -67,26 +76,19 @@ def perform(
     from firstlight.system.keys import KeyFile, certificate_fingerprint
     from firstlight.transports.http_calls import HttpCalls
 
-    store = StateDirectory(state_dir)
+    store = store or StateDirectory(state_dir)
     store.prepare()
     clock = SystemClock(clock_floor_s(store))
     dialect = cast(DevicePlatform, half(invitation.platform, "device"))
     sessions = Sessions(store, clock, dialect, lambda host: proxy_of(settings, host))
 
-    with (
-        store.lock(),
-        HttpCalls(
-            invitation.trust, proxy_of(settings, invitation.endpoint.host), check_dates=clock.is_trustworthy()
-        ) as caller,
-    ):
-        for repair in (f"state directory {state_dir} is ready", *store.repairs):
-            tell(repair)
-        if clock.is_before_floor():
-            tell("this box's clock cannot be right; certificate dates do not count where the hub's key is pinned")
+    proxy = proxy_of(settings, invitation.endpoint.host)
+    with store.lock(), HttpCalls(invitation.trust, proxy, check_dates=clock.is_trustworthy()) as caller:
+        _begin(store, clock, tell)
 
         def saw_time(server_time_s: float) -> None:
             clock.saw(server_time_s)
-            store.save_seen(server_time_s)
+            store.save_seen(server_time_s, clock.moment())
 
         parts = Parts(
             store=store,
@@ -103,7 +105,17 @@ def perform(
             tell=tell,
             patience_s=patience_s,
         )
-        return enrolling.enroll(parts, dialect, invitation, read_facts())
+        done = enrolling.enroll(parts, dialect, invitation, read_facts())
+        provision_file.forget(store)
+        return done
+
+
+def _begin(store: StateDirectory, clock: SystemClock, tell: enrolling.Tell) -> None:
+    """What was found before the first step."""
+    for repair in (f"state directory {store.path} is ready", *store.repairs):
+        tell(repair)
+    if clock.is_before_floor():
+        tell("this box's clock cannot be right; certificate dates do not count where the hub's key is pinned")
 
 
 def _tell(line: str) -> None:

@@ -6,6 +6,7 @@ import json
 
 from firstlight.cli import options
 from firstlight.system.facts import read_facts
+from firstlight.system.serial import serial_number
 from firstlight.wire.facts import facts_hash, facts_object
 
 
@@ -14,8 +15,12 @@ def verb(words: list[str], config: str | None) -> int:
     made = options.parser("facts", "Show what this machine tells about itself when it enrolls and beats.")
     made.add_argument("--json", action="store_true", help="print one JSON object")
     typed = made.parse_args(words)
+    settings = options.load(typed, config)
     facts = read_facts()
     found = facts_object(facts)
+    # Not sent: it is what the serial of an offline payload is compared with, and on its label.
+    if serial := settings.serial or serial_number():
+        found["serial"] = serial
     if typed.json:
         print(json.dumps({**found, "facts_hash": facts_hash(facts)}))
         return 0

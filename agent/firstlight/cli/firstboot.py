@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from firstlight.cli import enroll, firstboot_notes, next_step, options, service
+from firstlight.cli import enroll, firstboot_notes, next_step, options, provisioning, service
 from firstlight.cli.enrolling import Enrolled
 from firstlight.cli.firstboot_notes import NOT_NEEDED, REFUSED, USED, WRONG
 from firstlight.cli.settings import Settings
@@ -24,19 +24,20 @@ from firstlight.errors import FirstlightError, InvitationError, RefusedError, St
 from firstlight.sources import first_boot
 from firstlight.sources.first_boot import Source
 from firstlight.sources.invitation import decoded, read_invitation
+from firstlight.system import provision_file
 from firstlight.system.store import StateDirectory
 
 DESCRIPTION = (
-    "Enroll this box with the invitation that waits on it: a file firstlight.txt on the boot partition, a systemd "
-    "credential, or firstlight.invitation= on the kernel's command line. Its service runs this at boot."
+    "Enroll or provision this box with the invitation that waits on it: a file firstlight.txt on the boot partition, a "
+    "systemd credential, or firstlight.invitation= on the kernel's command line. Its service runs this at boot."
 )
-ENROLLED = "enrolled"
+ENROLLED, PROVISIONED = "enrolled", "provisioned"
 # Waiting mends these: a full disk, another command at work.
 PASSING = frozenset({"state_unwritable", "state_locked", "agent_running"})
 
 
 class Ending(NamedTuple):
-    """How it went with one invitation: a sentence, its code (``ENROLLED`` = done), and the next step."""
+    """How it went with one invitation: a sentence, its code (``ENROLLED``, ``PROVISIONED`` = done), the next step."""
 
     code: str
     message: str
@@ -63,12 +64,17 @@ def verb(words: list[str], config: str | None) -> int:
     exit_status = 0
     for source in sources:
         ending = _FirstBoot(settings, source).perform()
-        if ending.code == ENROLLED:
+        if ending.code in (ENROLLED, PROVISIONED):
             return 0
         exit_status = exit_status or ending.exit_status
     if not sources:
         print("No invitation waits on this box.", file=sys.stderr)
     return exit_status
+
+
+def _starts_nothing(state_dir: str) -> str:
+    """The service is started once the source was taken away."""
+    return ""
 
 
 def _kernel_line() -> str:
@@ -91,7 +97,8 @@ class _FirstBoot:
             return known
         fate = WRONG
         try:
-            ending = self._enroll(read_invitation(decoded(first_boot.checked(self._source))))
+            text = decoded(first_boot.checked(self._source))
+            ending = self._provision(text) if provisioning.is_offline(text) else self._enroll(read_invitation(text))
             fate = USED
         except FirstlightError as error:
             ending = Ending(error.code, error.message, next_step.typed(error.hint), error.exit_status)
@@ -117,6 +124,15 @@ class _FirstBoot:
         message = f"{message} {first_boot.take_away(self._source)}"
         started = service.start(self._settings.state_dir)
         return Ending(ENROLLED, message, "\n".join(filter(None, (hint, started))))
+
+    def _provision(self, text: str) -> Ending:
+        """A code that needs no network. Raises FirstlightError."""
+        made = provisioning.provision(self._settings, text, self._source.kind, self._tell, start=_starts_nothing)
+        name = f" as {made.device_id}" if made.device_id else ""
+        message = f"This box is provisioned{name}; it registers by itself as soon as it reaches the hub."
+        self._note(Ending(PROVISIONED, message), USED)
+        message = f"{message} {first_boot.take_away(self._source)}"
+        return Ending(PROVISIONED, message, service.start(self._settings.state_dir))
 
     def _patiently(self, invitation: Invitation) -> Enrolled:
         """Goes on for ever while waiting may help. Raises FirstlightError where it does not."""
@@ -160,7 +176,7 @@ class _FirstBoot:
                 self._tell(
                     f"{self._source.where}: its invitation was used before. {first_boot.take_away(self._source)}"
                 )
-                self._tell(service.start(self._settings.state_dir) if self._is_enrolled() else "")
+                self._tell(service.start(self._settings.state_dir) if self._is_started() else "")
             return Ending(USED, message)
         if fate == NOT_NEEDED and self._is_enrolled():
             return Ending(code, message)
@@ -168,6 +184,9 @@ class _FirstBoot:
             self._tell(f"{self._source.where}: the hub refused this invitation before: {message} [{code}]")
             return Ending(code, message, exit_status=RefusedError.exit_status)
         return None
+
+    def _is_started(self) -> bool:
+        return self._store.has(provision_file.NAME) or self._is_enrolled()
 
     def _is_enrolled(self) -> bool:
         return self._store.load_registration() is not None

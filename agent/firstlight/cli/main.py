@@ -10,6 +10,7 @@ import sys
 
 from firstlight import __version__
 from firstlight.errors import FirstlightError, UnreachableError, UsageError
+from firstlight.system import place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,9 +20,15 @@ if TYPE_CHECKING:
 ON_THIS_BOX = {
     "enroll": ("firstlight.cli.enroll", "enroll this box with an installId from the operator"),
     "firstboot": ("firstlight.cli.firstboot", "enroll this box with the invitation that waits on it"),
+    "scan": ("firstlight.cli.scan", "take in the code on a label, with or without a network"),
+    "provision": ("firstlight.cli.provision_service", "wait for this box's code by camera, USB stick and scanner"),
     "run": ("firstlight.cli.run", "run the agent: send heartbeats until stopped"),
     "status": ("firstlight.cli.status", "show whether this box is enrolled and online"),
+    "doctor": ("firstlight.cli.doctor", "find what is wrong with this box or its way to the hub, and what helps"),
+    "logs": ("firstlight.cli.logs", "show what the agent's services have written"),
     "facts": ("firstlight.cli.facts", "show what this machine tells about itself"),
+    "receipt": ("firstlight.cli.receipt", "show a signed code that tells the hub how this box is"),
+    "network": ("firstlight.cli.network", "show or set up the network that a code brought"),
     "rotate": ("firstlight.cli.rotate", "replace this box's key and credential now"),
     "upgrade": ("firstlight.cli.upgrade", "upgrade the agent"),
     "reset": ("firstlight.cli.reset", "reset this box, so that it can be enrolled anew"),
@@ -32,13 +39,17 @@ DESK_ACTS = {
     "list": "list the devices",
     "show": "show the device",
     "invite": "invite the device",
+    "qr": "draw the code",
+    "labels": "print the labels",
+    "stick": "write the stick's files",
+    "receipt": "report the receipt",
     "revoke": "end the device's credential",
     "rotate": "have the credential replaced",
     "remove": "remove the device",
 }
 AGAIN = "Run the command again."
 AT_THE_DESK = {
-    "device": ("firstlight.cli.device", "create, list, show, invite, rotate, revoke or remove devices on a platform"),
+    "device": ("firstlight.cli.device", "create, list, show, invite … devices on a platform; codes, labels, receipts"),
 }
 
 
@@ -88,6 +99,8 @@ def main(argv: list[str] | None = None, config: str | None = None) -> int:
 
 def _perform(module: str, line: str, words: list[str], config: str | None, debug: bool) -> int:
     try:
+        if layer := place.scan_layer():
+            sys.path.append(layer)
         verb: Callable[[list[str], str | None], int] = __import__(module, fromlist=["verb"]).verb
         status = verb(words[1:], config)
         sys.stdout.flush()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import signal
 import sys
 
-from firstlight.cli import next_step, options
+from firstlight.cli import networks, next_step, options
 from firstlight.cli.enrolling import ATTEMPT, ENROLLED
 from firstlight.errors import StateError, UsageError
+from firstlight.system import provision_file
 from firstlight.system.store import RUNNING, STATUS, StateDirectory, agent_running
 
 
@@ -18,7 +19,9 @@ def verb(words: list[str], config: str | None) -> int:
         StateError: ``agent_running``: it would go on beating as a device that this box no longer is.
     """
     made = options.parser(
-        "reset", "Forget this box's registration and key; both are kept aside in the folder 'retired'."
+        "reset",
+        "Forget this box's registration and key, which are kept aside in the folder 'retired', and what it was "
+        "provisioned with.",
     )
     options.add_state(made)
     made.add_argument("--yes", action="store_true", help="do not ask")
@@ -32,6 +35,8 @@ def verb(words: list[str], config: str | None) -> int:
     store.prepare()
     try:
         with store.lock(), store.lock(RUNNING):  # no agent may start meanwhile
+            # First: a provision whose key has gone would be taken for a new one.
+            provision_file.forget(store)
             store.retire("reset")
             for name in (ATTEMPT, ENROLLED, STATUS):
                 store.remove(name)
@@ -39,6 +44,7 @@ def verb(words: list[str], config: str | None) -> int:
         if error.code == "agent_running":
             _refuse_while_running(store)
         raise
+    networks.forget(settings, print)
     print("This box is not enrolled any more.")
     return 0
 

@@ -17,18 +17,21 @@ from contextlib import suppress
 from pathlib import Path
 
 import firstlight
-from firstlight.cli import change_now, options, service, upgraded_by
+from firstlight.cli import change_now, options, registering, service, upgraded_by
 from firstlight.cli.settings import Settings, proxy_address, proxy_of
 from firstlight.core.model import Registration
 from firstlight.daemon.run_file import kept
 from firstlight.errors import HINTS, NotEnrolledError, StateError
-from firstlight.system import changes, sandbox
+from firstlight.system import changes, provision_file, sandbox
 from firstlight.system.facts import read_facts
 from firstlight.system.journal import WARNING, Journal
 from firstlight.system.store import RUNNING, StateDirectory, agent_running
 from firstlight.wire.facts import facts_object
 
-DESCRIPTION = "Send heartbeats until stopped. systemd runs this; by hand, Ctrl-C ends it."
+DESCRIPTION = (
+    "Send heartbeats until stopped; on a box that is only provisioned, keep them and register as soon as there is a "
+    "network. systemd runs this; by hand, Ctrl-C ends it."
+)
 RUN_FILE, WEAKENED = "run.json", "sandbox_weakened"
 ROTATE_MAY_TAKE_S, POLL_S = 60.0, 0.1
 PIPE_BYTES = 60_000  # a pipe holds 65 536 without a reader, pipe(7)
@@ -50,11 +53,12 @@ def verb(words: list[str], config: str | None) -> int:
         registration = store.load_registration() if store.is_there() else None
     except StateError as error:
         raise service.explain(error, settings.state_dir) from None
-    if registration is None:
-        raise NotEnrolledError("not_enrolled", f"There is no registration in {settings.state_dir}.")
-    if pid:
+    if pid and (registration or store.has(provision_file.NAME)):
         raise agent_running(pid)
     log = Journal(stream=os.environ.get("JOURNAL_STREAM", "")).write
+    if registration is None:
+        registration = _registered(settings, store, log)
+    registering.tidy(store, log)
     change_now.at_start(settings, store, registration, log)
     registration = store.load_registration() or registration
     run_file = run_file_of(settings, store, registration)
@@ -67,12 +71,43 @@ def verb(words: list[str], config: str | None) -> int:
     raise AssertionError("execv returned")
 
 
+def _registered(settings: Settings, store: StateDirectory, log: registering.Log) -> Registration:
+    """Of a box that was provisioned without a network; becomes the process that waits for one where there is none.
+
+    Raises:
+        NotEnrolledError: it is neither registered nor provisioned.
+        FirstlightError: as ``registering.register``.
+    """
+    try:
+        found = registering.register(settings, store, log) if store.is_there() else None
+    except StateError as error:
+        raise service.explain(error, settings.state_dir) from None
+    if found is None:
+        raise NotEnrolledError("not_enrolled", f"There is no registration in {settings.state_dir}.")
+    if isinstance(found, Registration):
+        return found
+    become_daemon(hand_over(store, settings.runtime_dir, {**_base(settings, store), "detached": found.to_json()}))
+    raise AssertionError("execv returned")
+
+
 def run_file_of(settings: Settings, store: StateDirectory, registration: Registration) -> dict[str, object]:
     """What the daemon is handed over; see ``daemon/run_file.py``.
 
     Raises:
         UsageError: the proxy's setting cannot be used.
     """
+    run_file = _base(settings, store)
+    # no_proxy and loopback are judged for hub and broker each by its own name.
+    hosts = [place.host for place in (registration.endpoint, registration.broker) if place]
+    proxied = {host: proxy_address(settings, host) for host in hosts if proxy_of(settings, host)}
+    if proxied:
+        address = next(iter(proxied.values()))
+        run_file["proxy"] = {"url": address, "authFile": settings.proxy_auth_file, "hosts": list(proxied)}
+    return run_file
+
+
+def _base(settings: Settings, store: StateDirectory) -> dict[str, object]:
+    """What every run file has."""
     package_root = Path(firstlight.__file__).resolve().parent.parent
     run_file: dict[str, object] = {
         "stateDir": settings.state_dir,
@@ -82,12 +117,6 @@ def run_file_of(settings: Settings, store: StateDirectory, registration: Registr
         "weakened": _weakened(),
         "again": [sys.executable, *sys.orig_argv[1:]],
     }
-    # no_proxy and loopback are judged for hub and broker each by its own name.
-    hosts = [place.host for place in (registration.endpoint, registration.broker) if place]
-    proxied = {host: proxy_address(settings, host) for host in hosts if proxy_of(settings, host)}
-    if proxied:
-        address = next(iter(proxied.values()))
-        run_file["proxy"] = {"url": address, "authFile": settings.proxy_auth_file, "hosts": list(proxied)}
     with suppress(StateError):
         run_file.update(kept(store.read_json(RUN_FILE) or {}))
     return run_file

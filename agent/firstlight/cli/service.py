@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+from contextlib import suppress
 
 from firstlight.cli import next_step
 from firstlight.errors import StateError
+from firstlight.system.store import RUNNING, StateDirectory
 
 UNIT = "firstlight"
 # Starting takes a second; the unit itself gives up after 60 s.
@@ -30,6 +33,15 @@ def start(state_dir: str) -> str:
     if _systemctl("start", UNIT):
         return f"The service {UNIT} was started; it runs after each boot. See: {next_step.typed('firstlight status')}"
     return f"The service {UNIT} does not start. See why: journalctl -u {UNIT} -n 20"
+
+
+def wake(state_dir: str) -> None:
+    """Has a running agent look at once what has become of registration and provision. Best effort."""
+    store = StateDirectory(state_dir)
+    holder = store.holder(RUNNING)
+    if holder and holder > 0:
+        with suppress(OSError):
+            os.kill(holder, signal.SIGHUP)
 
 
 def hand_over(state_dir: str) -> None:

@@ -30,11 +30,22 @@ SETTINGS = {
     "ca_file": ("FIRSTLIGHT_CA_FILE", "PEM file with the hub's CA"),
     "workspace": ("FIRSTLIGHT_WORKSPACE", "workspace for the desk verbs"),
     "api_key_file": ("FIRSTLIGHT_API_KEY_FILE", "file with the operator key for the desk verbs"),
+    "trust_dir": ("FIRSTLIGHT_TRUST_DIR", "folder of the public keys that offline payloads must be signed with"),
+    "payload_trust": ("FIRSTLIGHT_PAYLOAD_TRUST", "offline payloads taken in: signed (by such a key), or any"),
+    "device_type": ("FIRSTLIGHT_DEVICE_TYPE", "type of this box, for payloads that are for one type only"),
+    "serial": ("FIRSTLIGHT_SERIAL", "serial number of this box, where the machine's own is not the one on the label"),
+    "apply_network": ("FIRSTLIGHT_APPLY_NETWORK", "whether a payload may set up the network: no, or yes"),
+    "camera_command": ("FIRSTLIGHT_CAMERA_COMMAND", "command that writes pictures, for a camera without /dev/video"),
+    "scanner_device": ("FIRSTLIGHT_SCANNER_DEVICE", "hand scanners of the headless service: paths, or none"),
+    "led": ("FIRSTLIGHT_LED", "LED that answers, a name in /sys/class/leds, or none"),
+    "beeper": ("FIRSTLIGHT_BEEPER", "file that switches a buzzer with 1 and 0, or none"),
 }
+# Settings with few values, the default first.
+CHOICES = {"payload_trust": ("signed", "any"), "apply_network": ("no", "yes")}
 
 
 class Settings(NamedTuple):
-    """Every setting, "" where it is not given; the meaning of each is in ``SETTINGS``."""
+    """Every setting, "" where it is not given and has no default; the meaning of each is in ``SETTINGS``."""
 
     state_dir: str = ""
     runtime_dir: str = ""
@@ -45,6 +56,15 @@ class Settings(NamedTuple):
     ca_file: str = ""
     workspace: str = ""
     api_key_file: str = ""
+    trust_dir: str = ""
+    payload_trust: str = ""
+    device_type: str = ""
+    serial: str = ""
+    apply_network: str = ""
+    camera_command: str = ""
+    scanner_device: str = ""
+    led: str = ""
+    beeper: str = ""
 
 
 def load(config: str | None, flags: dict[str, str | None], env: dict[str, str] | None = None) -> Settings:
@@ -62,12 +82,17 @@ def load(config: str | None, flags: dict[str, str | None], env: dict[str, str] |
     found = _from_file(config, env)
     found.update({name: env[variable] for name, (variable, _) in SETTINGS.items() if env.get(variable)})
     found.update({name: value for name, value in flags.items() if value})
+    for name, choices in CHOICES.items():
+        if found.setdefault(name, choices[0]) not in choices:
+            raise UsageError("settings_invalid", f"The setting {name!r} must be one of: {', '.join(choices)}.")
     settings = Settings(**found)
+    trust_dir = settings.trust_dir or str((Path(config) if config else _usual_file(env)).parent / "trust.d")
     state_dir = settings.state_dir or _default_state_dir(env)
     runtime_dir = settings.runtime_dir or env.get("RUNTIME_DIRECTORY", "").split(":")[0]
     return settings._replace(
         state_dir=str(Path(state_dir).expanduser().absolute()),
         runtime_dir=str(Path(runtime_dir).absolute()) if runtime_dir else "",
+        trust_dir=str(_expanded(trust_dir).absolute()),
     )
 
 
@@ -84,9 +109,21 @@ def _default_file(env: dict[str, str]) -> Path:
         credential = Path(env["CREDENTIALS_DIRECTORY"]) / "agent.toml"
         if credential.exists():
             return credential
+    return _usual_file(env)
+
+
+def _usual_file(env: dict[str, str]) -> Path:
     if os.geteuid() == 0:
         return Path("/etc/firstlight/agent.toml")
-    return Path(env.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "firstlight" / "agent.toml"
+    return _expanded(env.get("XDG_CONFIG_HOME") or "~/.config") / "firstlight" / "agent.toml"
+
+
+def _expanded(path: str) -> Path:
+    """With the user's home in place of ``~``; as it is for a service's user, who may have none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def _from_file(config: str | None, env: dict[str, str]) -> dict[str, str]:
@@ -142,19 +179,24 @@ def read_secret_file(path: str, what: str) -> Secret:
     Raises:
         UsageError: the file cannot be read, is empty, or others than its owner may read it.
     """
+    text = read_secret_text(path, what)
+    if not text or "\n" in text:
+        raise UsageError("settings_invalid", f"{path} does not hold {what} on its one line.")
+    return Secret(text)
+
+
+def read_secret_text(path: str, what: str) -> str:
+    """The text of a file that others than its owner may not read, trimmed. Raises UsageError."""
     try:
         if Path(path).stat().st_mode & 0o004:
             raise UsageError(
                 "settings_invalid", f"{path} with {what} is readable by everyone.", f"Run: chmod 600 {path}"
             )
-        text = read_bounded(Path(path), MAX_SECRET_BYTES).decode("utf-8").strip()
+        return read_bounded(Path(path), MAX_SECRET_BYTES).decode("utf-8").strip()
     except OSError as error:
         raise unreadable(f"{path} with {what}", error) from None
     except UnicodeDecodeError:
         raise UsageError("settings_invalid", f"{path} with {what} is not text.") from None
-    if not text or "\n" in text:
-        raise UsageError("settings_invalid", f"{path} does not hold {what} on its one line.")
-    return Secret(text)
 
 
 def proxy_of(settings: Settings, host: str, env: dict[str, str] | None = None) -> Proxy | None:

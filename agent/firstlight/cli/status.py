@@ -10,11 +10,12 @@ from pathlib import Path
 
 from firstlight.cli import enrolling, firstboot_notes, liveness, options, status_words
 from firstlight.cli.settings import Settings
+from firstlight.core.detached import PARKED, WAITING
 from firstlight.core.model import Registration
 from firstlight.daemon.report import iso
 from firstlight.errors import StateError
 from firstlight.sources.text import read_install_id
-from firstlight.system import changes
+from firstlight.system import changes, provision_file
 from firstlight.system.store import RUNNING, UPGRADE_WISH, UPGRADED, StateDirectory
 from firstlight.wire.bounded import WireError
 from firstlight.wire.upgrade import read_offer, read_upgraded, upgraded_object
@@ -55,7 +56,7 @@ def verb(words: list[str], config: str | None) -> int:
 
 
 def read(settings: Settings) -> dict[str, object]:
-    """What is known: ``state`` is not_enrolled, enrolling, retired, or what ``liveness.judged`` says.
+    """What is known: ``state`` is not_enrolled, provisioned, enrolling, retired, or what ``liveness.judged`` says.
 
     Raises:
         StateError: the registration cannot be read.
@@ -67,6 +68,8 @@ def read(settings: Settings) -> dict[str, object]:
     holder = store.holder(RUNNING)
     live = _live(settings, store, holder)
     if registration is None:
+        if (provisioned := _provisioned(store, live, holder)) is not None:
+            return provisioned
         if live.get("state") == "retired":
             return live
         state = "enrolling" if enrolling.kept(store, enrolling.ATTEMPT) else "not_enrolled"
@@ -91,6 +94,19 @@ def read(settings: Settings) -> dict[str, object]:
         found["repairs"] = store.repairs
     is_ours = live.get("deviceId") == registration.device_id
     return {**found, **liveness.judged(live if is_ours else {}, holder)}
+
+
+def _provisioned(store: StateDirectory, live: dict[str, object], holder: int | None) -> dict[str, object] | None:
+    """Of a box that is provisioned and not registered; None for another one. Raises StateError."""
+    from firstlight.cli import registering  # here: most boxes are registered
+
+    kept = provision_file.load(store)
+    if kept is None:
+        return None
+    judged = liveness.judged(live if registering.is_about(live, kept.provision) else {}, holder)
+    runs = judged["state"] != "stopped"
+    state = judged["state"] if judged["state"] in (PARKED, "not_responding") else WAITING
+    return {**registering.about(kept.provision), **judged, "state": state, "agentRuns": runs}
 
 
 def _pairing(registration: Registration) -> dict[str, object]:

@@ -6,13 +6,17 @@ from datetime import datetime, timezone
 
 from firstlight.cli import next_step
 from firstlight.cli.enrolling import spoken
+from firstlight.core.detached import WAITING
 from firstlight.core.model import UPGRADE_MANAGED, UPGRADE_UNATTENDED
 from firstlight.errors import HINTS
 
 SKEW_WORTH_SHOWING_S = 2.0
+NOT_YET = "provisioned, not yet registered"
 LABELS = (
     ("why", "why"),
     ("next step", "hint"),
+    ("since", "since"),
+    ("next try", "nextTry"),
     ("device", "deviceId"),
     ("workspace", "workspace"),
     ("platform", "platform"),
@@ -37,7 +41,7 @@ LABELS = (
 
 def show(found: dict[str, object], now_s: float, wall_s: float) -> None:
     """Prints what ``status.read`` found; the clocks as in ``in_words``."""
-    print(f"{'state':<18} {str(found['state']).replace('_', ' ')}")
+    print(f"{'state':<18} {_state(found)}")
     shown = {**found, **in_words(found, now_s, wall_s)}
     for label, name in LABELS:
         if shown.get(name) not in (None, "", 0):
@@ -47,10 +51,20 @@ def show(found: dict[str, object], now_s: float, wall_s: float) -> None:
         print(repair)
     if found["state"] == "not_enrolled":
         print(next_step.typed("To enroll: firstlight enroll INSTALL_ID --hub https://HOST:PORT --pin sha256//…"))
+        print(next_step.typed("Without a network: firstlight scan takes in the code on its label."))
     elif found["state"] == "enrolling":
         print(next_step.typed("To go on: firstlight enroll with the same INSTALL_ID."))
     elif found["state"] == "stopped":
         print(f"The agent does not run. To start it: {next_step.to_start()}")
+    elif found.get("agentRuns") is False:
+        print(f"The agent does not run; it registers this box by itself once it does. Start it: {next_step.to_start()}")
+
+
+def _state(found: dict[str, object]) -> str:
+    state = str(found["state"]).replace("_", " ")
+    if "provisionedAt" not in found or found["state"] == "retired":
+        return state
+    return NOT_YET if found["state"] == WAITING else f"{state}; {NOT_YET}"
 
 
 def in_words(found: dict[str, object], now_s: float, wall_s: float) -> dict[str, str]:
@@ -69,6 +83,8 @@ def in_words(found: dict[str, object], now_s: float, wall_s: float) -> dict[str,
         "certificate": _certificate(found, hub_s),
         "accepted": _day(found.get("lastAcceptedAt"), hub_s),
         "nextBeat": _next_beat(found, now_s),
+        "nextTry": _away(found.get("nextTryMonoS"), now_s, ", by itself") if found.get("agentRuns") else "",
+        "since": _since(found),
     }
     if found.get("transport"):
         spoken_by = found.get("protocol") or str(found["transport"]).upper()
@@ -105,11 +121,24 @@ def _bracketed(code: object) -> str:
 
 
 def _next_beat(found: dict[str, object], now_s: float) -> str:
-    due_s = found.get("nextBeatMonoS")
-    if not isinstance(due_s, (int, float)) or found["state"] == "not_responding":
+    if found["state"] == "not_responding":
         return ""
     again = ", by itself" if found["state"] in ("cut_off", "parked") else ""
+    return _away(found.get("nextBeatMonoS"), now_s, again)
+
+
+def _away(due_s: object, now_s: float, again: str) -> str:
+    """How far an instant of the boot clock is to come; "" where there is none."""
+    if not isinstance(due_s, (int, float)):
+        return ""
     return f"in {spoken(due_s - now_s)}{again}" if due_s > now_s else "now"
+
+
+def _since(found: dict[str, object]) -> str:
+    """When and by what it was provisioned, by its own clock, right or wrong then; "" where it was not."""
+    if found.get("provisionedAt") is None or found["state"] == "retired":
+        return ""
+    return f"{found['provisionedAt']}, by this box's clock, from: {found.get('source')}"
 
 
 def _certificate(found: dict[str, object], hub_s: float) -> str:

@@ -16,6 +16,7 @@ from firstlight.cli.settings import Settings
 from firstlight.cli.upgrade_agent import agent_of
 from firstlight.cli.upgrade_bundle import Checked, Host
 from firstlight.cli.upgrading import Parts, Upgrading
+from firstlight.core.detached import PARKED, WAITING
 from firstlight.core.model import Offer, Registration, Upgraded
 from firstlight.core.upgrade import BACK, DONE, SWITCH, Evidence, Journal
 from firstlight.errors import FirstlightError, NotEnrolledError, StateError, UpgradeError
@@ -315,10 +316,14 @@ def seen(settings: Settings) -> Evidence:
         return Evidence(reason=error.code)
     version, digits = found.get("agentVersion"), found.get("release")
     runs = bool(found.get("pid")) and found["state"] != "stopped"
+    # A box that was provisioned tells it by this word, and has no hub yet that could accept anything.
+    is_detached = "agentRuns" in found
+    has_kept = found["state"] in (WAITING, PARKED) and found.get("beats", 0) != 0
     return Evidence(
         release=f"{version}-{digits}" if runs and version and digits else "",
-        is_accepted=found["state"] == "online" and bool(found.get("isConfirmed", True)),
+        is_accepted=has_kept if is_detached else found["state"] == "online" and bool(found.get("isConfirmed", True)),
         reason=str(found.get("reason") or ""),
+        is_detached=is_detached,
     )
 
 

@@ -16,6 +16,7 @@ from firstlight.cli import next_step
 from firstlight.cli.settings import Settings
 from firstlight.core.upgrade import Evidence
 from firstlight.errors import UpgradeError
+from firstlight.system import provision_file
 from firstlight.system.releases import ACTIVE, Releases
 from firstlight.system.store import RUNNING, StateDirectory
 
@@ -219,7 +220,7 @@ class Trial:
 
 
 class NotEnrolled:
-    """Nothing can beat here: a release is as good as its trial start."""
+    """Nothing can beat here, neither registered nor provisioned: a release is as good as its trial start."""
 
     proves = False
 
@@ -247,8 +248,8 @@ class NotEnrolled:
 def agent_of(
     releases: Releases, store: StateDirectory, settings: Settings, config: str, tell: Callable[[str], None]
 ) -> Agent:
-    """Who runs the agent of this PREFIX. Raises StateError: the registration cannot be read."""
-    if not Path(settings.state_dir).is_dir() or store.load_registration() is None:
+    """Who runs the agent of this PREFIX. Raises StateError: the registration, or the provision, cannot be read."""
+    if not store.is_there() or (store.load_registration() is None and provision_file.load(store) is None):
         return NotEnrolled()
     if os.geteuid() == 0 and IS_BOOTED.is_dir():
         shown = _shown("LoadState", "ExecStart")

@@ -130,13 +130,17 @@ class Upgrading:
         parts = self._parts
         if not parts.agent.proves:
             return journal._replace(stage=DONE)
-        parts.tell(f"{journal.new} is in place; waiting for the hub to accept its heartbeat")
+        what = "it to keep a heartbeat" if parts.look().is_detached else "the hub to accept its heartbeat"
+        parts.tell(f"{journal.new} is in place; waiting for {what}")
         parts.agent.begin()
         began_s = parts.now_s()
         while True:
             process, beats = parts.agent.seen(), parts.look()
             seen = process._replace(
-                release=beats.release, is_accepted=beats.is_accepted, reason=process.reason or beats.reason
+                release=beats.release,
+                is_accepted=beats.is_accepted,
+                reason=process.reason or beats.reason,
+                is_detached=beats.is_detached,
             )
             verdict = upgrade.judged(seen, journal.new, parts.now_s() - began_s, parts.patience_s)
             if verdict is not None:
@@ -186,10 +190,11 @@ class Upgrading:
         while self._parts.now_s() < deadline_s:
             seen = self._parts.look()
             if seen.is_accepted and seen.release in ("", journal.old):
-                self._parts.tell(f"{journal.old} runs again, and the hub accepts its heartbeat")
+                what = "keeps its heartbeats" if seen.is_detached else "the hub accepts its heartbeat"
+                self._parts.tell(f"{journal.old} runs again, and {what}")
                 return
             self._parts.wait(POLL_S)
-        self._parts.tell(f"{journal.old} is in place again; no heartbeat of it was accepted yet. It goes on trying.")
+        self._parts.tell(f"{journal.old} is in place again; no heartbeat of it was seen yet. It goes on trying.")
 
     def _leave_result(self, journal: Journal) -> None:
         """For the agent, which tells the hub. A person's own try that failed is not the hub's to know."""

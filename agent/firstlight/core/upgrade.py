@@ -2,7 +2,8 @@
 
     (fetch, verify, unpack, try)   nothing is noted: what a cut leaves is an unused folder, and the wish is read again
     SWITCH    the launcher is about to name the new release, or names it
-    PROVE     the agent was started anew; the hub must accept a beat of the new release
+    PROVE     the agent was started anew; the hub must accept a beat of the new release (where the box is provisioned
+              and not registered, the new release must make and keep one)
     DONE      it did: what is left is tidying up
     BACK      it did not: the launcher is about to name the old release again, or names it
 
@@ -69,10 +70,11 @@ class Evidence(NamedTuple):
 
     Args:
         release: of the agent that runs, "" = none runs, or it does not say.
-        is_accepted: whether the platform itself accepted a beat of it.
+        is_accepted: whether the platform itself accepted a beat of it, or it kept one where it is detached.
         reason: code of its last failure, "" = there was none.
         restarts: how often it ended and was started again.
         exit_status: it ended and is not started again; None = it runs, or is started again.
+        is_detached: no platform has registered this box yet.
     """
 
     release: str = ""
@@ -80,6 +82,7 @@ class Evidence(NamedTuple):
     reason: str = ""
     restarts: int = 0
     exit_status: int | None = None
+    is_detached: bool = False
 
 
 class Verdict(NamedTuple):
@@ -132,7 +135,8 @@ def judged(seen: Evidence, new: str, waited_s: float, patience_s: float) -> Verd
     why = f" Last: {seen.reason}." if seen.reason else " The agent does not run." if not seen.release else ""
     if seen.release and seen.release != new:
         why = f" The agent that runs is of {seen.release}."
-    return Verdict("upgrade_not_proved", f"No heartbeat of {new} was accepted in {patience_s:.0f} s.{why}")
+    what = "kept" if seen.is_detached else "accepted"
+    return Verdict("upgrade_not_proved", f"No heartbeat of {new} was {what} in {patience_s:.0f} s.{why}")
 
 
 def is_release(name: str) -> bool:

@@ -65,7 +65,7 @@ def main(run_file: str) -> int:
 def _beat(run: RunFile, journal: Journal) -> int:
     store = StateDirectory(run.state_dir)
     registration = store.load_registration()
-    if registration is None:
+    if registration is None and run.detached is None:
         raise NotEnrolledError("not_enrolled", f"There is no registration in {run.state_dir}.")
     stop = StopSignals(gives_way=bool(run.again))
     clock = SystemClock(clock_floor_s(store), stop.wake_fd, run.haste)
@@ -80,6 +80,12 @@ def _beat(run: RunFile, journal: Journal) -> int:
             raise
         journal.write(WARNING, f"{error} {error.hint} Beats go on.")
     publish = _Publisher(run, store, journal, has_lock=has_lock)
+    if registration is None:
+        from firstlight.daemon.detached_main import live  # here: a registered box never needs it
+
+        notifier = service_notifier(os.environ)
+        exit_status = live(run, store, clock, notifier, stop, chance, journal.write, publish)
+        return _begin_again(run, stop) if exit_status == EXIT_AGAIN else exit_status
     runner = _compose(run, journal, store, registration, stop, clock, seen, publish)
     for sentence in store.repairs:
         journal.write(WARNING, sentence)
@@ -177,10 +183,11 @@ class _Seen:
         self._clock = clock
         self._journal = journal
         self._saved_s = self._latest_s = store.seen_s()
+        self._told_at = clock.moment()
 
     def note(self, server_time_s: float) -> None:
         """The platform told its time."""
-        self._latest_s = server_time_s
+        self._latest_s, self._told_at = server_time_s, self._clock.moment()
         self._clock.saw(server_time_s)
         if abs(server_time_s - self._saved_s) >= SEEN_EVERY_S:
             self.save()
@@ -191,7 +198,7 @@ class _Seen:
             return
         self._saved_s = self._latest_s
         try:
-            self._store.save_seen(self._latest_s)
+            self._store.save_seen(self._latest_s, self._told_at)
         except StateError as error:
             self._journal.write(WARNING, str(error))
 

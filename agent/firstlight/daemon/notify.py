@@ -111,4 +111,5 @@ def _watchdog_s(environ: Mapping[str, str]) -> float | None:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())[:MAX_STATUS]
+    # A file's name may be in it that is no UTF-8, or has what steers a terminal: systemd-python raises for the first.
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:MAX_STATUS]

@@ -1,11 +1,12 @@
 """What the door hands over to the beating process, as JSON in a file or an open descriptor.
 
 ``{"stateDir": PATH, "runtimeDir"?: PATH, "proxy"?: {"url": "http://HOST:PORT", "authFile"?: PATH, "hosts"?: [HOST, …]},
-"logLevel"?: 3 to 6, "haste"?: NUMBER, "again"?: [WORD, …], "upgrades"?: WHO, "release"?: HEX}``. The proxy is for the
-named hosts only; without names for all. ``haste`` makes every wait that many times shorter, for tests and measurements;
-``again`` is the command by which the door was opened, and by which the process goes back to it; ``upgrades`` is who
-upgrades this box (``unit``, ``managed``, ``none``), ``release`` how the id of the running release begins. What nobody
-sets at the door (``KEPT``) stays as it was.
+"logLevel"?: 3 to 6, "haste"?: NUMBER, "again"?: [WORD, …], "upgrades"?: WHO, "release"?: HEX, "detached"?: {…}}``. The
+proxy is for the named hosts only; without names for all. ``haste`` makes every wait that many times shorter, for tests
+and measurements; ``again`` is the command by which the door was opened, and by which the process goes back to it;
+``upgrades`` is who upgrades this box (``unit``, ``managed``, ``none``), ``release`` how the id of the running release
+begins. ``detached`` is there on a box that is provisioned and not registered (``daemon/detached_main.py`` reads it).
+What nobody sets at the door (``KEPT``) stays as it was.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class RunFile(NamedTuple):
     proxied: tuple[str, ...] | None = None
     upgrades: str = BY_NOBODY
     release: str = ""
+    detached: dict[str, object] | None = None
 
     def proxy_to(self, host: str) -> Proxy | None:
         """The proxy on the way to a host, None for a direct way."""
@@ -76,7 +78,7 @@ def read_run_file(path: str) -> RunFile:
     again = _words(found.get("again") or [], path)
     proxy = found.get("proxy")
     proxied = _words(proxy["hosts"], path) if isinstance(proxy, dict) and "hosts" in proxy else None
-    upgrades, release = found.get("upgrades"), found.get("release")
+    upgrades, release, detached = found.get("upgrades"), found.get("release"), found.get("detached")
     return RunFile(
         state_dir,
         runtime_dir,
@@ -87,6 +89,7 @@ def read_run_file(path: str) -> RunFile:
         proxied,
         upgrades if isinstance(upgrades, str) and upgrades in WHO else BY_NOBODY,
         release if isinstance(release, str) else "",
+        detached if isinstance(detached, dict) else None,
     )
 
 

@@ -14,7 +14,7 @@ from firstlight.core.model import Endpoint, Invitation, Trust, parse_endpoint, p
 from firstlight.errors import InvitationError
 
 MAX_BYTES = 8192
-OFFLINE_MARK = "FL1:"
+OFFLINE = re.compile(r"FL[0-9]{1,4}P?:", re.IGNORECASE)  # an offline payload, or a part of one, of any version
 FIELDS = ("hub", "pin", "install_id", "transport", "credential")
 CHOICES = {"transport": ("http", "mqtt", "websocket"), "credential": ("secret", "certificate")}
 # What editors and mail programs make of plain text.
@@ -58,25 +58,24 @@ def decoded(body: bytes) -> str:
 def read_invitation(text: str) -> Invitation:
     """The text as handed over -> ``Invitation``. A further kind of text gets its line here.
 
+    It needs no keys and knows none, so an offline payload is not for here: ``cli.provisioning.provision`` opens that
+    with the keys that the box trusts, and leaves every other text to this function.
+
     Raises:
-        InvitationError: ``invitation_malformed``, ``payload_unsupported``, or what is wrong with address, pin or
-            installId.
+        InvitationError: ``invitation_malformed``, ``payload_unsupported`` for an offline payload, or what is wrong with
+            address, pin or installId.
     """
     plain = _tidied(text)
-    if plain[: len(OFFLINE_MARK)].upper() == OFFLINE_MARK:
-        return _offline(plain)
+    if OFFLINE.match(plain):
+        raise InvitationError(
+            "payload_unsupported",
+            f"This is an offline payload ({len(plain)} characters); only an install command or installId is read here.",
+            "Give it to: firstlight scan",
+        )
     certificates = PEM.findall(plain)
     plain = PEM.sub(" ", plain)
     found = _in_command(plain) if COMMAND.search(plain) else _in_words(plain)
     return _invitation(found, "\n".join(certificates))
-
-
-def _offline(payload: str) -> Invitation:
-    """A signed payload, which needs no hub. Raises InvitationError: this agent cannot read it yet."""
-    raise InvitationError(
-        "payload_unsupported",
-        f"This is an offline payload ({len(payload)} characters); this version of the agent reads installIds only.",
-    )
 
 
 def _tidied(text: str) -> str:

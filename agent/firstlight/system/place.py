@@ -19,6 +19,13 @@ def release_folder() -> str:
     return _above(os.path.abspath(__file__), 4)
 
 
+def scan_layer() -> str:
+    """The folder of what reads codes, "" = it was not installed beside the agent."""
+    folder = os.path.join(release_folder(), "scan")
+    is_beside = os.path.basename(_above(os.path.abspath(__file__), 3)) == "lib"
+    return folder if is_beside and os.path.isdir(folder) else ""
+
+
 def prefix() -> str:
     """Where the install script put this agent, "" = it was installed in another way."""
     folder = release_folder()

@@ -4,6 +4,7 @@ registration.json, registration.backup.json    the same registration twice: dama
 device.key                                     the first private key, PKCS#8 in PEM
 device-FINGERPRINT.key                         the one of each later credential
 change.json, candidate.json                    a rotation or move under way, and the registration that is to be proved
+provisioned.json, nonces.json                  an invitation that waits for a network; the payloads taken in so far
 wish.json                                      what 'firstlight rotate' asks of the running agent
 upgrade-wish.json, upgraded.json               a release that the platform offers; how the last upgrade ended
 retired/TIME/                                  what a tombstone or a reset set aside; nothing is ever deleted
@@ -28,7 +29,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from firstlight.core.model import Registration
+    from firstlight.core.model import Moment, Registration
     from firstlight.system.files import OnStep
 
 REGISTRATION, BACKUP = "registration.json", "registration.backup.json"
@@ -367,14 +368,20 @@ class StateDirectory:
             return 0.0
         return float(value) if isinstance(value, (int, float)) and 0 <= value < 1e11 else 0.0
 
-    def save_seen(self, server_time_s: float) -> None:
-        """Keeps the latest time a platform told; what a later version wrote stays. Raises StateError."""
+    def save_seen(self, server_time_s: float, at: Moment | None = None) -> None:
+        """Keeps the latest time a platform told; what a later version wrote stays. Raises StateError.
+
+        Args:
+            server_time_s: seconds since 1970.
+            at: when it told that, by this box's clocks: a receipt can then say how long ago it was.
+        """
         try:
             self.refuse_newer(SEEN, self.read_json(SEEN) or {}, 1)
         except StateError as error:
             if error.code == "state_newer":
                 return
-        self.write_json(SEEN, {"serverTimeS": round(server_time_s)})
+        when = {} if at is None else {"bootId": at.boot_id, "monoS": round(at.monotonic_s)}
+        self.write_json(SEEN, {"serverTimeS": round(server_time_s), **when})
 
 
 def _new_folder(outer: int, stamp: str) -> int:

@@ -79,6 +79,35 @@ MOMENT: dict[str, Schema] = {
         },
     },
 }
+# Which values fit says docs/protocol.md: much of it is rules between the fields.
+WISH: dict[str, Schema] = {
+    "audience": {
+        "type": ["object", "null"],
+        "minProperties": 1,
+        "additionalProperties": False,
+        "description": "Which boxes the offline payload is for.",
+        "properties": {
+            "deviceType": {"type": "string", "minLength": 1, "maxLength": 64},
+            "serial": {"type": "string", "minLength": 1, "maxLength": 64},
+            "keyHash": {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"},
+        },
+    },
+    "network": {
+        "type": ["object", "null"],
+        "minProperties": 1,
+        "additionalProperties": False,
+        "description": "How the box is to reach a network; put into the offline payload and kept nowhere.",
+        "properties": {
+            "ssid": {"type": "string", "minLength": 1, "maxLength": 32},
+            "passphrase": {"type": "string", "minLength": 1, "maxLength": 128},
+            "security": {"enum": ["wpa", "sae", "wep", "open"]},
+            "hidden": {"type": "boolean"},
+            "address": {"type": "string", "description": "With its prefix length: 192.0.2.7/24."},
+            "gateway": {"type": "string"},
+            "dns": {"type": "array", "minItems": 1, "maxItems": 3, "items": {"type": "string"}},
+        },
+    },
+}
 MONITORING = ("platform", "platform_release", "platform_version", "architecture", "hostname", "rfdm_version", "type")
 
 SCHEMAS: dict[str, Schema] = {
@@ -109,14 +138,19 @@ SCHEMAS: dict[str, Schema] = {
         sourceDeviceId=_text(64),
         transport={"enum": [*ASKED_TRANSPORTS, None]},
         credential={"enum": [*CREDENTIALS, None]},
+        **WISH,
     ),
+    "OfflineWish": _object([], **WISH),
     "Invitation": _object(
         ["deviceId", "installId", "installIdExpiresAt", "installCommand"],
         deviceId={"type": "string"},
         installId={"type": "string"},
         installIdExpiresAt=INSTANT,
         installCommand={"type": "string"},
-        offlineProvisioningQrPayload={"type": "string"},
+        offlineProvisioningQrPayload={"type": "string", "description": "Only for AI1 devices in offline mode."},
+        offlinePayloadExpiresAt=INSTANT,
+        offlineTypedCode={"type": "string", "description": "What may be typed instead; it lives as long as the token."},
+        offlineTokenExpiresAt=INSTANT,
     ),
     "Device": _object(
         ["id", "name", "status", "last_heartbeat", *MONITORING, "hardware", "tags", "created_at"],
@@ -135,6 +169,7 @@ SCHEMAS: dict[str, Schema] = {
         revoked={"const": True, "description": "The operator ended its credential; it can be invited again."},
         clone={"const": True, "description": "Two boxes beat as this device."},
         last_will_at={**INSTANT, "description": "The broker lost the device then; only a hint."},
+        by_hand={**ref("ByHand"), "description": "Only where the newest heartbeat is a receipt that was carried here."},
         upgrade=_object(
             ["version", "state", "at"],
             version={"type": "string"},
@@ -144,6 +179,27 @@ SCHEMAS: dict[str, Schema] = {
             message={"type": "string"},
         ),
     ),
+    "ByHand": _object(
+        ["made_at", "received_at", "counter", "state"],
+        made_at={**INSTANT, "description": "By the box's clock, as far as this hub can believe it."},
+        received_at=INSTANT,
+        counter={"type": "integer", "minimum": 1},
+        state={"type": "string"},
+        reason={"type": "string"},
+        beats={"type": "integer", "minimum": 1, "description": "They wait on the box for a network."},
+        beats_digest={"type": "string"},
+        note={"enum": ["receipt_from_future", "receipt_from_past", "clock_untrusted"]},
+    ),
+    "Receipt": _object(
+        ["receipt"], receipt={"type": "string", "minLength": 1, "maxLength": 8192, "description": "Its text or link."}
+    ),
+    "Recorded": _object(
+        ["deviceId", "name", "isNew", "byHand"],
+        deviceId={"type": "string"},
+        name={"type": "string"},
+        isNew={"type": "boolean", "description": "False where this very receipt is recorded already."},
+        byHand=ref("ByHand"),
+    ),
     "DeviceList": _object(["data"], data={"type": "array", "items": ref("Device")}, next_cursor=MAYBE_TEXT),
     "InstallIdList": _object(
         ["data"],
@@ -152,7 +208,7 @@ SCHEMAS: dict[str, Schema] = {
             "items": _object(
                 ["handle", "state", "issued_at", "expires_at", "redeemed_at"],
                 handle={"type": "string", "pattern": "^[0-9a-f]{12}$"},
-                state={"enum": ["open", "redeemed", "expired", "revoked"]},
+                state={"enum": ["open", "bound", "redeemed", "expired", "revoked"]},
                 issued_at=INSTANT,
                 expires_at=INSTANT,
                 redeemed_at=MAYBE_INSTANT,
@@ -268,7 +324,9 @@ MEANING = {
 }
 
 
-def documented(summary: str, status: int, answer: str, *others: int, body: str = "", key: str = "") -> dict[str, Any]:
+def documented(
+    summary: str, status: int, answer: str, *others: int, body: str = "", may: str = "", key: str = ""
+) -> dict[str, Any]:
     """What a route says about itself, as keyword arguments of FastAPI's decorators.
 
     Args:
@@ -277,16 +335,19 @@ def documented(summary: str, status: int, answer: str, *others: int, body: str =
         answer: a name in ``SCHEMAS``, a media type, or "" for no body.
         others: further statuses; those below 300 answer like the usual one.
         body: name in ``SCHEMAS`` of the request's body, or "".
+        may: the same for a body that may be left out.
         key: "device" where a device's key is needed and the route itself reads it.
     """
     extra: dict[str, Any] = {}
-    if body:
-        extra["requestBody"] = {"required": True, "content": {"application/json": {"schema": ref(body)}}}
+    if body or may:
+        content = {"application/json": {"schema": ref(body or may)}}
+        extra["requestBody"] = {"required": bool(body), "content": content}
     if key:
         extra["security"] = [{"bearer": []}]
     responses = {}
     for code in (status, *others, 503):
-        good = answer if code < 300 else answer if "shellscript" in answer and code in (404, 410) else "Problem"
+        is_told_so = code < 300 or ("shellscript" in answer and code in (404, 410)) or ("html" in answer and code < 500)
+        good = answer if is_told_so else "Problem"
         responses[code] = {"description": MEANING[code], **_content(good)}
     return {
         "summary": summary,

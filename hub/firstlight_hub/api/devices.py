@@ -12,10 +12,11 @@ from firstlight.core.model import Facts
 from firstlight.wire.bounded import WireError, decode_object
 from firstlight.wire.redeem import ASKED_TRANSPORTS, CREDENTIALS
 from firstlight_hub.api.description import TEXT, documented
+from firstlight_hub.api.offline_wish import read_wish
 from firstlight_hub.api.parts import OurParts, Parts, WhoCalls
 from firstlight_hub.api.problems import is_json, read_bounded
 from firstlight_hub.install_command import install_command
-from firstlight_hub.model import READ, UPDATE, Device, InstallId, Invited, Refusal, is_clone, iso, status
+from firstlight_hub.model import READ, UPDATE, ByHand, Device, InstallId, Invited, Refusal, is_clone, iso, status
 from firstlight_hub.rollout import APART
 from firstlight_hub.service.access import demand
 from firstlight_hub.service.devices import NewDevice
@@ -26,15 +27,26 @@ MAX_TAGS = 64
 MAX_PAGE, USUAL_PAGE = 500, 100
 PLAIN_TEXT = re.compile(TEXT)
 NOTHING_KNOWN = Facts()
+NO_STORE = {"Cache-Control": "no-store"}
 
 router = APIRouter()
 
 
-async def _body(request: Request, caller: WhoCalls) -> dict[str, object]:
+async def read_body(request: Request, caller: WhoCalls) -> dict[str, object]:
+    """The JSON object in a request of somebody with a key. Raises Refusal ``bad_request`` or WireError."""
+    return await _read_body(request, b"")
+
+
+async def _maybe_body(request: Request, caller: WhoCalls) -> dict[str, object]:
+    return await _read_body(request, b"{}")
+
+
+async def _read_body(request: Request, otherwise: bytes) -> dict[str, object]:
     headers = dict(request.scope["headers"])
     is_json(headers)
     try:
-        return decode_object(await read_bounded(headers, request.receive, MAX_BODY_BYTES), MAX_BODY_BYTES)
+        body = await read_bounded(headers, request.receive, MAX_BODY_BYTES)
+        return decode_object(body or otherwise, MAX_BODY_BYTES)
     except WireError as error:
         if error.code != "request_malformed":
             raise
@@ -48,8 +60,16 @@ def record(device: Device, now_ms: int, window_s: int) -> dict[str, object]:
     """
     has_beaten = device.last_heartbeat_at_ms is not None
     facts = device.facts if has_beaten and device.facts else NOTHING_KNOWN
+    by_hand = device.by_hand if device.is_by_hand else None
+    if by_hand is not None:
+        facts = facts._replace(
+            hostname=by_hand.hostname or facts.hostname,
+            type=by_hand.type or facts.type,
+            architecture=by_hand.architecture or facts.architecture,
+        )
     is_gone = device.gone_at_ms is not None and device.gone_at_ms >= (device.last_heartbeat_at_ms or 0)
     ours = {
+        "by_hand": by_hand and by_hand_object(by_hand),
         "transport": device.transport if device.transport != HTTP else None,
         "credential": device.credential if device.credential != SECRET else None,
         "certificate_ends_at": iso(device.certificate_ends_at_ms),
@@ -62,20 +82,35 @@ def record(device: Device, now_ms: int, window_s: int) -> dict[str, object]:
     return {
         "id": device.id,
         "name": device.name,
-        "status": status(device.last_heartbeat_at_ms, now_ms, window_s),
-        "last_heartbeat": iso(device.last_heartbeat_at_ms),
+        "status": status(device.last_heartbeat_at_ms, now_ms, window_s, by_hand is not None),
+        "last_heartbeat": iso(by_hand.made_at_ms if by_hand else device.last_heartbeat_at_ms),
         "platform": facts.platform,
         "platform_release": facts.platform_release,
         "platform_version": facts.platform_version,
         "architecture": facts.architecture,
         "hostname": facts.hostname,
-        "rfdm_version": device.agent_version if has_beaten else None,
+        "rfdm_version": by_hand.agent_version if by_hand else device.agent_version if has_beaten else None,
         "type": facts.type,
         "hardware": facts.hardware._asdict() if has_beaten else None,
         "tags": device.tags,
         "created_at": iso(device.created_at_ms),
         **{name: value for name, value in ours.items() if value is not None},
     }
+
+
+def by_hand_object(by_hand: ByHand) -> dict[str, object]:
+    """The newest sign of life where it is a receipt; the fields that say nothing are left out."""
+    found = {
+        "made_at": iso(by_hand.made_at_ms),
+        "received_at": iso(by_hand.received_at_ms),
+        "counter": by_hand.counter,
+        "state": by_hand.state,
+        "reason": by_hand.reason,
+        "beats": by_hand.beats,
+        "beats_digest": by_hand.beats_digest,
+        "note": by_hand.note,
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def _upgrade(device: Device) -> dict[str, object] | None:
@@ -103,8 +138,11 @@ def _invitation(parts: Parts, invited: Invited) -> dict[str, object]:
         "installIdExpiresAt": iso(invited.expires_at_ms),
         "installCommand": install_command(parts.site.url, parts.site.pin, install_id),
     }
-    if invited.qr_payload is not None:
-        found["offlineProvisioningQrPayload"] = invited.qr_payload
+    if (offline := invited.offline) is not None:
+        found["offlineProvisioningQrPayload"] = offline.payload.reveal()
+        found["offlinePayloadExpiresAt"] = iso(offline.payload_expires_at_ms)
+        found["offlineTypedCode"] = offline.typed_code.reveal()
+        found["offlineTokenExpiresAt"] = iso(offline.token_expires_at_ms)
     return found
 
 
@@ -159,13 +197,14 @@ def read_new_device(body: dict[str, object]) -> NewDevice:
     **documented("Create a device", 201, "Invitation", 400, 401, 403, 404, 409, 413, 415, body="NewDevice"),
 )
 def create_device(
-    workspace: str, caller: WhoCalls, body: Annotated[dict[str, object], Depends(_body)], parts: OurParts
+    workspace: str, caller: WhoCalls, body: Annotated[dict[str, object], Depends(read_body)], parts: OurParts
 ) -> Response:
     """Creates a device in the workspace and answers what is needed to install it. Scope: device:update."""
     demand(caller, workspace, UPDATE)
     asked = read_new_device(body)
     parts.enrolling.check_possible(asked.transport, asked.credential)
-    return JSONResponse(_invitation(parts, parts.devices.create(workspace, asked)), 201)
+    invited = parts.devices.create(workspace, asked, read_wish(body))
+    return JSONResponse(_invitation(parts, invited), 201, NO_STORE)
 
 
 @router.get("/{workspace}/devices/v2", **documented("List devices", 200, "DeviceList", 400, 401, 403, 404))
@@ -267,11 +306,21 @@ def _install_id(one: InstallId, now_ms: int) -> dict[str, object]:
     }
 
 
-@router.post(INSTALL_IDS, **documented("Issue another installId", 201, "Invitation", 401, 403, 404))
-def issue_install_id(workspace: str, deviceId: str, caller: WhoCalls, parts: OurParts) -> Response:  # noqa: N803
+@router.post(
+    INSTALL_IDS,
+    **documented("Issue another installId", 201, "Invitation", 400, 401, 403, 404, 413, 415, may="OfflineWish"),
+)
+def issue_install_id(
+    workspace: str,
+    deviceId: str,  # noqa: N803
+    caller: WhoCalls,
+    body: Annotated[dict[str, object], Depends(_maybe_body)],
+    parts: OurParts,
+) -> Response:
     """Issues another installId for an existing device, for example a box that was re-imaged. Scope: device:update."""
     demand(caller, workspace, UPDATE)
-    return JSONResponse(_invitation(parts, parts.devices.invite(workspace, deviceId)), 201)
+    invited = parts.devices.invite(workspace, deviceId, read_wish(body))
+    return JSONResponse(_invitation(parts, invited), 201, NO_STORE)
 
 
 @router.delete(INSTALL_IDS + "/{handle}", **documented("Revoke an installId", 204, "", 401, 403, 404))

@@ -15,6 +15,7 @@ from firstlight_hub.service.beats import Beats
 from firstlight_hub.service.credentials import Credentials
 from firstlight_hub.service.devices import Devices
 from firstlight_hub.service.enrolling import Enrolling
+from firstlight_hub.service.receipts import Receipts
 from firstlight_hub.shelf import Shelf
 
 
@@ -48,6 +49,7 @@ class Parts(NamedTuple):
         enrolling: redeem and take-back.
         credentials: what becomes of a credential after that.
         beats: recording beats.
+        receipts: heartbeats that came by hand.
         site: how boxes reach this hub.
         now_ms: the hub's clock.
         window_s: seconds that a device counts as online after a beat.
@@ -58,6 +60,7 @@ class Parts(NamedTuple):
     enrolling: Enrolling
     credentials: Credentials
     beats: Beats
+    receipts: Receipts
     site: Site
     now_ms: Clock
     window_s: int

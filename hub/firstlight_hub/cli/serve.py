@@ -35,6 +35,7 @@ from firstlight_hub.folder import HubFolder
 from firstlight_hub.issuer import Issuer
 from firstlight_hub.moves import Moves
 from firstlight_hub.notify import notify, watchdog_s
+from firstlight_hub.offline import DAY_S, OfflinePayloads
 from firstlight_hub.renewal import RENEWED, clock_warning, ending_warning, keep_certificate_fresh
 from firstlight_hub.service.access import Access
 from firstlight_hub.service.beats import Beats
@@ -43,6 +44,7 @@ from firstlight_hub.service.devices import Devices
 from firstlight_hub.service.enrolling import Enrolling
 from firstlight_hub.service.issuing import Issuing
 from firstlight_hub.service.offering import Offering
+from firstlight_hub.service.receipts import Receipts
 from firstlight_hub.service.secrets import BrokerSecrets
 from firstlight_hub.settings import Settings
 from firstlight_hub.store.sqlite import SqliteStore
@@ -202,12 +204,15 @@ def _parts(
     told = (lambda beat: moves.text()) if moves else (lambda beat: "")
     offer = offering.for_beat
     beats = Beats(store, clock, settings.heartbeat_interval_s, settings.history_days, link, told, offer)
+    payloads = OfflinePayloads(folder.release_keys(settings), site.url, site.pin, settings.offline_payload_days)
+    lives_s = (settings.install_id_ttl_s, settings.offline_redeem_days * DAY_S)
     parts = Parts(
-        devices=Devices(store, clock, settings.workspaces, settings.install_id_ttl_s, broker=link),
+        devices=Devices(store, clock, settings.workspaces, lives_s[0], payloads, link, lives_s[1]),
         access=Access(store, clock, settings.workspaces),
         enrolling=Enrolling(store, clock, issuing, settings.take_back, link),
         credentials=Credentials(store, clock, issuing, beats, link),
         beats=beats,
+        receipts=Receipts(store, clock, frozenset(settings.workspaces), link),
         site=site,
         now_ms=clock,
         window_s=settings.online_window_s,

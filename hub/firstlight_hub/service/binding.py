@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from firstlight.core.model import IDENTIFIER
-from firstlight_hub.model import Device, Refusal, Tombstone
+from firstlight_hub.model import Device, InstallId, Refusal, Tombstone
 from firstlight_hub.store import Reading, Writing
 
 
@@ -80,7 +80,51 @@ def next_generation(device: Device) -> int:
     return max(device.key_generation, device.candidate_generation) + 1
 
 
-def bind(transaction: Writing, device: Device, fingerprint: str, key_hash: bytes, generation: int, now_ms: int) -> None:
+def redeemable(view: Reading, found: InstallId, fingerprint: str, now_ms: int) -> Device:
+    """The device of an installId that this key may redeem now.
+
+    Raises:
+        Refusal: ``install_id_expired``, ``install_id_revoked``, ``install_id_taken``, ``install_id_unknown`` or
+            ``device_removed``.
+    """
+    if tombstone := view.tombstone(found.device_id):
+        raise removed(tombstone, fingerprint)
+    state = found.state(now_ms)
+    if state == "revoked":
+        raise Refusal("install_id_revoked", "This installId was ended, or another one of its device was used.")
+    if state == "expired":
+        raise Refusal("install_id_expired", "This installId has expired.")
+    if found.key_fingerprint not in (None, fingerprint):
+        raise Refusal(
+            "install_id_taken", "This installId was used already: by another box, or by this one before a reset."
+        )
+    device = view.device(found.device_id)
+    if device is None:
+        raise Refusal("install_id_unknown", "The device of this installId does not exist.")
+    return device
+
+
+def take(transaction: Writing, install_id: InstallId, now_ms: int) -> None:
+    """Stores an installId that a key has taken, and ends all other open ones of its device.
+
+    A label that somebody took a picture of must not take a running device over, be it an older or a newer print.
+    """
+    transaction.put_install_id(install_id)
+    for one in transaction.install_ids(install_id.device_id):
+        is_open = one.key_fingerprint is None and one.revoked_at_ms is None
+        if is_open and one.hash != install_id.hash:
+            transaction.put_install_id(one._replace(revoked_at_ms=now_ms))
+
+
+def bind_by_hand(transaction: Writing, device: Device, install_id: InstallId, fingerprint: str, now_ms: int) -> None:
+    """Makes a key the only one of a device, as a redeem would, and leaves the credential for the redeem to give."""
+    take(transaction, install_id._replace(key_fingerprint=fingerprint), now_ms)
+    bind(transaction, device, fingerprint, None, next_generation(device) - 1, now_ms)
+
+
+def bind(
+    transaction: Writing, device: Device, fingerprint: str, key_hash: bytes | None, generation: int, now_ms: int
+) -> None:
     """Makes a credential the only one of a device. ``device`` may have further changes; it is stored with them."""
     transaction.revoke_certificates(device.id, now_ms, [fingerprint])
     end_install_ids(transaction, device.id, now_ms, [fingerprint])

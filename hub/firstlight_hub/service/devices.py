@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from firstlight.core.model import IDENTIFIER, Secret
-from firstlight_hub.model import AI1, Device, InstallId, Invited, Refusal, Tombstone, digest, slug
+from firstlight.core.provision import Audience, Network
+from firstlight_hub.model import AI1, Device, InstallId, Invited, OfflineInvitation, Refusal, Tombstone, digest, slug
 from firstlight_hub.service import Clock
 from firstlight_hub.service.binding import owned
 from firstlight_hub.service.broker import BrokerLink, NoBroker
@@ -19,6 +20,18 @@ AIO, LITE = "deviceAio", "roboflowLiteMode"
 BATCH = 500
 CURSOR = re.compile(r"[0-9a-f]{1,15}\Z")
 ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"  # without l, o, 0 and 1: ids are read aloud
+CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+TOKEN_CHARACTERS = 16
+
+
+class OfflineWish(NamedTuple):
+    """What the operator wants said in an offline payload beside the rest: it is put there and kept nowhere."""
+
+    audience: Audience | None = None
+    network: Network | None = None
+
+
+NO_WISH = OfflineWish()
 
 
 class NewDevice(NamedTuple):
@@ -44,8 +57,21 @@ class Page(NamedTuple):
 class QrPayloads(Protocol):
     """Makes the offline provisioning payload; a hub without one leaves the field out."""
 
-    def payload(self, device: Device, install_id: Secret, expires_at_ms: int) -> str:
-        """The text that the QR code of an AI1 device in offline mode carries."""
+    def invite(
+        self, device: Device, token: Secret, at_ms: int, ends_at_ms: int, wish: OfflineWish
+    ) -> OfflineInvitation:
+        """What an AI1 device in offline mode is provisioned with.
+
+        Args:
+            device: whose payload it is.
+            token: that it carries.
+            at_ms: from when on the token may be redeemed.
+            ends_at_ms: until when.
+            wish: what else it is to say.
+
+        Raises:
+            Refusal: ``bad_request``: what is wished cannot be said in a payload.
+        """
         ...
 
 
@@ -59,6 +85,7 @@ class Devices:
         install_id_ttl_s: seconds until a fresh installId expires.
         qr_payloads: makes offline payloads, or None.
         broker: told of removed devices.
+        offline_redeem_s: seconds until the token of an offline payload expires.
     """
 
     def __init__(
@@ -69,6 +96,7 @@ class Devices:
         install_id_ttl_s: int,
         qr_payloads: QrPayloads | None = None,
         broker: BrokerLink | None = None,
+        offline_redeem_s: int = 400 * 86_400,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -76,9 +104,10 @@ class Devices:
         self._ttl_ms = install_id_ttl_s * 1000
         self._qr_payloads = qr_payloads
         self._broker = broker or NoBroker()
+        self._token_ms = offline_redeem_s * 1000
 
-    def create(self, workspace: str, asked: NewDevice) -> Invited:
-        """Makes the record and its first installId.
+    def create(self, workspace: str, asked: NewDevice, wish: OfflineWish = NO_WISH) -> Invited:
+        """Makes the record and its first installId, and for an AI1 device in offline mode its payload.
 
         Raises:
             Refusal: ``bad_request``, ``forbidden`` (a feature, or a foreign source device) or ``not_found``.
@@ -101,7 +130,7 @@ class Devices:
                 credential=asked.credential,
             )
             transaction.add_device(device)
-            return self._invite(transaction, device)
+            return self._invite(transaction, device, wish)
 
     def _check(self, workspace: str, asked: NewDevice) -> None:
         features = self._workspaces.get(workspace, frozenset())
@@ -115,15 +144,21 @@ class Devices:
         if is_ai1 and not (asked.workflow_id or asked.source_device_id or slug(asked.name)):
             raise Refusal("bad_request", "The device_name of an AI1 device needs a letter or digit (a-z, 0-9).")
 
-    def _invite(self, transaction: Writing, device: Device) -> Invited:
+    def _invite(self, transaction: Writing, device: Device, wish: OfflineWish) -> Invited:
         text = Secret(base64.b32encode(secrets.token_bytes(17)).decode().lower()[:26])
         now_ms = self._clock()
         issued = InstallId(digest(text.reveal()), device.id, now_ms, now_ms + self._ttl_ms)
         transaction.put_install_id(issued)
-        payload = None
+        offline = None
         if self._qr_payloads is not None and device.device_type == AI1 and device.offline_mode:
-            payload = self._qr_payloads.payload(device, text, issued.expires_at_ms)
-        return Invited(device, text, issued.expires_at_ms, payload)
+            token = Secret("".join(secrets.choice(CROCKFORD) for _ in range(TOKEN_CHARACTERS)))
+            ends_at_ms = now_ms + self._token_ms
+            transaction.put_install_id(InstallId(digest(token.reveal()), device.id, now_ms, ends_at_ms))
+            offline = self._qr_payloads.invite(device, token, now_ms, ends_at_ms, wish)
+        elif wish != NO_WISH:
+            said = "audience and network are for the payload of AI1 devices in offline mode only."
+            raise Refusal("bad_request", said)
+        return Invited(device, text, issued.expires_at_ms, offline)
 
     def get(self, workspace: str, device_id: str) -> Device:
         """One device. Raises Refusal ``not_found``, for another workspace's device too."""
@@ -164,10 +199,14 @@ class Devices:
             )
         self._broker.ended(device_id)
 
-    def invite(self, workspace: str, device_id: str) -> Invited:
-        """Issues another installId for a device (a re-imaged box). Raises Refusal ``not_found``."""
+    def invite(self, workspace: str, device_id: str, wish: OfflineWish = NO_WISH) -> Invited:
+        """Issues another installId for a device (a re-imaged box), and another payload where it had one.
+
+        Raises:
+            Refusal: ``not_found``, ``bad_request``.
+        """
         with self._store.writing() as transaction:
-            return self._invite(transaction, owned(transaction, workspace, device_id))
+            return self._invite(transaction, owned(transaction, workspace, device_id), wish)
 
     def install_ids(self, workspace: str, device_id: str) -> Sequence[InstallId]:
         """A device's installIds, the newest first. Raises Refusal ``not_found``."""

@@ -9,7 +9,7 @@ from firstlight.core.model import IDENTIFIER, INSTALL_ID, Facts
 from firstlight.wire.facts import facts_hash
 from firstlight_hub.model import Certificate, Device, InstallId, Refusal, certificate_hash, digest
 from firstlight_hub.service import Clock
-from firstlight_hub.service.binding import bind, next_generation, removed, revoked
+from firstlight_hub.service.binding import bind, next_generation, redeemable, removed, revoked, take
 from firstlight_hub.service.broker import BrokerLink, NoBroker
 from firstlight_hub.service.issuing import CERTIFICATE, SECRET, Issuing, Registered, Request
 from firstlight_hub.store import Reading, Store
@@ -52,16 +52,17 @@ class Enrolling:
         with self._store.writing() as transaction:
             found = _find(transaction, install_id)
             now_ms, fingerprint = self._clock(), asked.fingerprint
-            device = _redeemable(transaction, found, fingerprint, now_ms)
-            is_new = found.key_fingerprint is None
-            is_another = device.key_fingerprint != fingerprint or device.revoked_at_ms is not None
+            device = redeemable(transaction, found, fingerprint, now_ms)
+            is_new = found.redeemed_at_ms is None
+            # A key that a receipt has bound has no credential yet.
+            is_another = device.key_fingerprint != fingerprint or device.key_hash is None
             if is_another and not is_new:
                 raise Refusal("install_id_taken", "The device has another key by now.")
             generation = next_generation(device) if is_another else device.key_generation
             road = self._issuing.road(device, asked if is_new else None)
             grant = self._issuing.grant(transaction, device, asked, generation, road.credential)
             if is_new:
-                transaction.put_install_id(found._replace(redeemed_at_ms=now_ms, key_fingerprint=fingerprint))
+                take(transaction, found._replace(redeemed_at_ms=now_ms, key_fingerprint=fingerprint), now_ms)
                 told = device._replace(facts=facts, facts_hash=facts_hash(facts))
                 told = told._replace(transport=road.transport, credential=road.credential)
                 bind(transaction, told, fingerprint, grant.hash, generation, now_ms)
@@ -96,7 +97,7 @@ class Enrolling:
             except Refusal as refusal:
                 return None, refusal
             try:
-                _redeemable(view, found, "", self._clock())
+                redeemable(view, found, "", self._clock())
             except Refusal as refusal:
                 return found.device_id, refusal
         return found.device_id, None
@@ -173,21 +174,3 @@ def _find(view: Reading, install_id: str) -> InstallId:
     if found is None:
         raise Refusal("install_id_unknown", "This hub never issued such an installId.")
     return found
-
-
-def _redeemable(view: Reading, found: InstallId, fingerprint: str, now_ms: int) -> Device:
-    if tombstone := view.tombstone(found.device_id):
-        raise removed(tombstone, fingerprint)
-    state = found.state(now_ms)
-    if state == "revoked":
-        raise Refusal("install_id_revoked", "This installId was revoked.")
-    if state == "expired":
-        raise Refusal("install_id_expired", "This installId has expired.")
-    if state == "redeemed" and found.key_fingerprint != fingerprint:
-        raise Refusal(
-            "install_id_taken", "This installId was used already: by another box, or by this one before a reset."
-        )
-    device = view.device(found.device_id)
-    if device is None:
-        raise Refusal("install_id_unknown", "The device of this installId does not exist.")
-    return device

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
-from firstlight_hub.model import ApiKey, BeatRow, Certificate, Device, InstallId, Tombstone
+from firstlight_hub.model import ApiKey, BeatRow, ByHand, Certificate, Device, InstallId, Tombstone
 from firstlight_hub.rollout import Rollout, Upgrade
 
 
@@ -72,6 +72,10 @@ class Reading(Protocol):
         """All installIds of a device, the newest first."""
         ...
 
+    def install_ids_like(self, start: bytes) -> Sequence[InstallId]:
+        """A few installIds whose SHA-256 begins with these bytes, of which there are at least 8: nearly always one."""
+        ...
+
     def api_key(self, hashed: bytes) -> ApiKey | None:
         """A key by its SHA-256, revoked or not."""
         ...
@@ -122,6 +126,10 @@ class Writing(Reading, Protocol):
 
     def put_install_id(self, install_id: InstallId) -> None:
         """Adds an installId, or replaces the one that has the same hash."""
+        ...
+
+    def put_receipt(self, device: int, by_hand: ByHand) -> None:
+        """Makes this the newest receipt of the device with that number."""
         ...
 
     def add_api_key(self, key: ApiKey) -> None:

@@ -15,16 +15,17 @@ from firstlight.core.model import Facts
 from firstlight.errors import StateError
 from firstlight.wire.facts import facts_object, read_facts
 from firstlight_hub.model import ApiKey, BeatRow, Certificate, Device, InstallId, Tombstone
+from firstlight_hub.store.receipt_rows import BY_HAND, ReceiptView, ReceiptWriting, read_by_hand
 from firstlight_hub.store.rollout_rows import UPGRADE, RolloutView, RolloutWriting, read_upgrade, write_results
 
 Found = TypeVar("Found")
 
 # The columns have the fields' names; the number is SQLite's to give.
-FIELDS = Device._fields[1:-2]
-# The last two fields are not columns. A candidate's certificate does not count, nor one that was revoked.
+FIELDS = Device._fields[1:-3]
+# The last three fields are not columns. A candidate's certificate does not count, nor one that was revoked.
 DEVICE = f"""SELECT device.*, (SELECT max(not_after_ms) FROM certificate WHERE device_id = device.id
-    AND key_fingerprint = device.key_fingerprint AND revoked_at_ms IS NULL) AS certificate_ends_at_ms, {UPGRADE}
-    FROM device"""  # noqa: S608
+    AND key_fingerprint = device.key_fingerprint AND revoked_at_ms IS NULL) AS certificate_ends_at_ms,
+    {UPGRADE}, {BY_HAND} FROM device"""  # noqa: S608
 ADD_DEVICE = f"INSERT INTO device ({', '.join(FIELDS)}) VALUES ({', '.join('?' * len(FIELDS))})"  # noqa: S608
 PUT_DEVICE = f"UPDATE device SET {' = ?, '.join(FIELDS)} = ? WHERE number = ?"  # noqa: S608
 ADD_CERTIFICATE = """INSERT INTO certificate (serial, device_id, key_fingerprint, pem, not_after_ms, revoked_at_ms)
@@ -232,7 +233,7 @@ def _facts_text(facts: Facts) -> str:
 
 def _device_row(device: Device) -> tuple[object, ...]:
     facts = None if device.facts is None else _facts_text(device.facts)
-    return device._replace(tags=json.dumps(device.tags), facts=facts)[1:-2]  # type: ignore[arg-type]
+    return device._replace(tags=json.dumps(device.tags), facts=facts)[1:-3]  # type: ignore[arg-type]
 
 
 def _device(row: sqlite3.Row) -> Device:
@@ -243,6 +244,7 @@ def _device(row: sqlite3.Row) -> Device:
         offline_mode=bool(row["offline_mode"]),
         facts=facts,
         upgrade=read_upgrade(row["upgrade"]),
+        by_hand=read_by_hand(row["by_hand"]),
     )
 
 
@@ -259,7 +261,7 @@ def _api_key(row: sqlite3.Row) -> ApiKey:
     return found if row["scopes"] is None else found._replace(scopes=tuple(json.loads(row["scopes"])))
 
 
-class View(RolloutView):
+class View(RolloutView, ReceiptView):
     """Implements ``Reading``."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -333,7 +335,7 @@ class View(RolloutView):
         return [_api_key(row) for row in self._connection.execute("SELECT * FROM api_key ORDER BY created_at_ms, hash")]
 
 
-class Transaction(RolloutWriting, View):
+class Transaction(RolloutWriting, ReceiptWriting, View):
     """Implements ``Writing``."""
 
     def add_device(self, device: Device) -> None:

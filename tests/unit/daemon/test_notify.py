@@ -37,6 +37,17 @@ def test_every_message_arrives(manager: tuple[socket.socket, str]) -> None:
     assert notifier.watchdog_s == 30.0
 
 
+def test_a_status_is_printable_text(manager: tuple[socket.socket, str]) -> None:
+    """A stick's file may have any name; systemd-python raises for what is no UTF-8, and a terminal obeys the rest."""
+    ears, name = manager
+    said: list[str] = []
+    ServiceNotifier(said.append, None).status("M\udce4rz\x00.png\nMAINPID=1 \x1b[2J")
+    service_notifier({"NOTIFY_SOCKET": name}).status("M\udce4rz.png")
+
+    assert said == ["STATUS=M rz .png MAINPID=1 [2J"]
+    assert ears.recv(4096) == b"STATUS=M rz.png"
+
+
 def test_fallback_speaks_to_both_kinds(manager: tuple[socket.socket, str]) -> None:
     """Our own few lines reach a path and an abstract address alike, whatever else is installed."""
     ears, name = manager
