@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from firstlight import BUILT_AT_S
-from firstlight.core.diagnosis import FAILURE, NOTE, PASS, WARNING
+from firstlight.cli.doctor_plan import judged_route
+from firstlight.core.diagnosis import FAILURE, NOTE, PASS, WARNING, WITHOUT_NETWORK, blocked, skipped
 from firstlight.system import checks_box, checks_hardware, checks_route
 from tests.doctor.findings import check
 
@@ -171,6 +172,19 @@ def test_route_without_a_cable(tmp_path: Path) -> None:
     check(checks_route.route("hub.example", top), "route", FAILURE, "eth0 down, wlan0 dormant", "cable")
     check(checks_route.route("127.0.0.1", top), "route", PASS)
     check(checks_route.route("", str(tmp_path / "none")), "route", FAILURE, "there is none")
+
+
+def test_route_of_a_box_for_a_site_without_a_network(tmp_path: Path) -> None:
+    """Provisioned and not yet registered, a box without a cable is as it should be, and what needs one is left out."""
+    top = network(tmp_path, eth0="down")
+    found = judged_route(checks_route.route("hub.example", top), is_provisioned=True)
+    check(found, "route", NOTE, "registers by itself")
+    told = {"route": found}
+    for name in ("dns", "port", "hub"):
+        why = blocked(name, told)
+        assert why == WITHOUT_NETWORK, name
+        told[name] = skipped(name, why)
+    assert judged_route(checks_route.route("hub.example", top), is_provisioned=False).severity == FAILURE
 
 
 def test_route_without_a_gateway(tmp_path: Path) -> None:

@@ -85,8 +85,11 @@ class AnyBox(ABC):
         assert done.returncode == 0, done.stdout + self.journal()
 
     def wait_state(self, state: str, within_s: float = 30) -> dict[str, object]:
-        """Until the agent publishes that state."""
-        wait_until(f"{self.name} is {state}", lambda: self.live().get("state") == state, within_s)
+        """Until the agent publishes that state; where that is in vain, what it published and logged last is shown."""
+        try:
+            wait_until(f"{self.name} is {state}", lambda: self.live().get("state") == state, within_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.live()}\n{self.journal()[-3000:]}") from None
         return self.live()
 
     def first_beat(self) -> tuple[float, float]:

@@ -72,7 +72,7 @@ def kept(box: AnyBox) -> set[tuple[str, int]]:
     return {(beat["bootId"], beat["seq"]) for beat in found if "seq" in beat}
 
 
-def check_once(box: AnyBox, hub: HubSite, device_id: str, within_s: float = 40) -> list[Beat]:
+def check_once(box: AnyBox, hub: HubSite, device_id: str, within_s: float = 90) -> list[Beat]:
     """The end of every adventure: online, listed once, everything that was kept delivered, nothing doubled.
 
     Returns:

@@ -14,7 +14,7 @@ from firstlight.cli import next_step, upgraded_by
 from firstlight.cli.doctor_case import Case, Hub
 from firstlight.cli.enrolling import spoken
 from firstlight.cli.settings import proxy_of
-from firstlight.core.diagnosis import Finding, failed, noted, passed, skipped, warned
+from firstlight.core.diagnosis import FAILURE, NO_NETWORK, NOTE, Finding, failed, noted, passed, skipped, warned
 from firstlight.core.interfaces import DevicePlatform
 from firstlight.core.model import Broker, Endpoint, Registration
 from firstlight.errors import HINTS, FirstlightError, UnreachableError
@@ -59,7 +59,9 @@ def plan(case: Case) -> dict[str, Perform]:
         "led": lambda: checks_hardware.led(str(getattr(settings, "led", ""))),
         "memory": checks_box.memory,
         "load": checks_box.load,
-        "route": lambda: checks_route.route(case.hub.endpoint.host if case.hub else ""),
+        "route": lambda: judged_route(
+            checks_route.route(case.hub.endpoint.host if case.hub else ""), is_provisioned=case.is_provisioned
+        ),
         "dns": lambda: _with_hub(case, "dns", lambda hub: _dns(case, hub)),
         "proxy": lambda: _with_hub(case, "proxy", lambda hub: _proxy(case, hub)),
         "port": lambda: _with_hub(case, "port", lambda hub: checks_way.port(hub.endpoint, _way(case, hub.endpoint))),
@@ -104,6 +106,14 @@ def _settings(case: Case) -> Finding:
         return failed("settings", f"{error.message} [{error.code}]", error.hint, code=error.code)
     told_by = f" The hub is {case.hub.endpoint.url}, as {case.hub.told_by} says." if case.hub else ""
     return passed("settings", f"The settings can be used.{told_by}")
+
+
+def judged_route(found: Finding, *, is_provisioned: bool) -> Finding:
+    """What ``checks_route.route`` found: a box that was provisioned for a site without a network needs none yet."""
+    if found.severity != FAILURE or not is_provisioned:
+        return found
+    said = f"{found.message} This box registers by itself when there is a network; until then: firstlight receipt."
+    return Finding("route", NOTE, said, detail={**found.detail, NO_NETWORK: True})
 
 
 def _permissions(case: Case) -> Finding:

@@ -16,6 +16,11 @@ ORDER = (SKIPPED, PASS, NOTE, WARNING, FAILURE)
 EXIT_STATUS = {SKIPPED: 0, PASS: 0, NOTE: 0, WARNING: 20, FAILURE: 21}
 
 
+# A detail of a note that there is no network, on a box that was provisioned for a site without one.
+NO_NETWORK = "withoutNetwork"
+WITHOUT_NETWORK = "because there is no network"
+
+
 class Finding(NamedTuple):
     """How one check ended.
 
@@ -299,7 +304,9 @@ def blocked(check: str, found: dict[str, Finding]) -> str:
             continue
         if before.severity == FAILURE:
             return f"because {name} failed"
-        if before.severity == SKIPPED and before.message.endswith(" failed"):
+        if before.severity == NOTE and before.detail.get(NO_NETWORK):
+            return WITHOUT_NETWORK
+        if before.severity == SKIPPED and before.message.endswith((" failed", WITHOUT_NETWORK)):
             return before.message
     return ""
 
