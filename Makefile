@@ -110,6 +110,7 @@ test-system: as-root system-packages  ## tests that need root or Debian packages
 
 test-vm: as-root system-packages  ## tests on a machine with a kernel of its own (QEMU), power cuts among them
 	@tests/vm/image.sh $(CACHE)/vm >/dev/null
+	@tests/system/root.sh $(CACHE)/system bookworm >/dev/null
 	@tests/system/bundles.sh $(BIN)/python $(CACHE)/system/bundles >/dev/null
 	@$(PLAIN) $(BIN)/python -m pytest -m vm -o timeout=900 tests/vm $(PYTEST)
 

@@ -26,12 +26,14 @@ wait_for_upgrade() { # until its end which release runs is its business; what wa
   exit 1
 }
 
-put() { # FILE MODE, text on standard input: whole or not at all, and only if it differs; what a killed run left goes
+put() { # FILE MODE, text on standard input: whole or not at all, also after a power cut, and only if it differs
   for left in "$1".new.*; do [ -d "/proc/${left##*.}" ] || rm -f "$left"; done
   text=$(cat)
   if [ -f "$1" ] && [ "$(cat "$1")" = "$text" ]; then return; fi
   printf 'changed\n' && mkdir -p "${1%/*}"
-  (umask 077 && printf '%s\n' "$text" >"$1.new.$$" && chmod "$2" "$1.new.$$" && mv "$1.new.$$" "$1")
+  (umask 077 && printf '%s\n' "$text" >"$1.new.$$" && chmod "$2" "$1.new.$$") || return
+  # Otherwise the name may reach the disk before the text. Not every busybox syncs a single file.
+  { sync "$1.new.$$" 2>/dev/null || sync; } && mv "$1.new.$$" "$1"
 }
 
 settings() {

@@ -18,6 +18,8 @@ main() {
   systemctl daemon-reload
   # shellcheck disable=SC2086 # several
   systemctl --quiet enable $switched_on
+  # A power cut from here on finds a service that starts. Not every busybox syncs a single file system.
+  sync -f "$place" "$prefix" 2>/dev/null || sync
   [ ! -e "$place/firstlight-network.path" ] || systemctl start firstlight-network.path ||
     printf 'firstlight: networks from codes are not set up. See why: journalctl -u firstlight-network.path\n' >&2
   if [ "$changed" = install ] && [ ! -e "$state/registration.json" ] && [ ! -e "$state/provisioned.json" ]; then
@@ -73,7 +75,7 @@ put() { # FILE TEXT: whole or not at all, and only if it differs; what a killed 
   mkdir -p "${1%/*}"
   printf '%s\n' "$2" >"$1.new.$$" # two installs at once do not share it
   chmod 644 "$1.new.$$"
-  mv "$1.new.$$" "$1"
+  { sync "$1.new.$$" 2>/dev/null || sync; } && mv "$1.new.$$" "$1" # or the name reaches the disk before the text
 }
 
 tidy_up() { # what runs stays, and the one before it that could take over again

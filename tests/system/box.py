@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import random
 import signal
 import socket
 import subprocess
@@ -42,6 +43,8 @@ class Box(AnyBox):
         binds: folder of this machine -> where the box sees it, read-only.
     """
 
+    disk_script = DISK
+
     def __init__(
         self,
         name: str,
@@ -57,7 +60,7 @@ class Box(AnyBox):
         (scratch / "disk").mkdir()
         self._root = scratch / "disk" / "top"
         self._ends = ExitStack()
-        self._holder = Holder(DISK, str(tree), str(scratch / "disk"), disk_size, name)
+        self._holder = Holder(self.disk_script, str(tree), str(scratch / "disk"), disk_size, name)
         self._ends.callback(self._holder.end)
         self.address = network.plug_in(self._holder)
         self._cgroup = Cgroup()
@@ -90,11 +93,12 @@ class Box(AnyBox):
         assert self._nspawn.wait(60) == REBOOT_ASKED, self.console()
         self.boot()
 
-    def cut_power(self) -> None:
-        """Every process ends at once, and nobody is asked."""
+    def cut_power(self, chance: random.Random | None = None) -> int:
+        """Every process ends at once, and nobody is asked. Its disk loses nothing: returns 0."""
         assert self._nspawn is not None
         os.kill(self.leader, signal.SIGKILL)
         self._nspawn.wait(20)
+        return 0
 
     def unplug(self) -> None:
         """Pulls the network cable."""

@@ -58,19 +58,27 @@ class Disk:
         self._listening.bind(str(self.socket))
         self._listening.listen(1)
         self._connection: socket.socket | None = None
+        self._is_off = False
         self._thread = threading.Thread(target=self._serve, name=f"disk {folder.name}", daemon=True)
         self._thread.start()
+
+    def power_on(self) -> None:
+        """After a cut: the disk is there again."""
+        with self._lock:
+            self._is_off = False
 
     def cut(self, chance: random.Random | None = None) -> int:
         """The power is gone: the cache is lost, or, given ``chance``, all but a random part of it.
 
-        Call it before the machine's processes are killed: what they say from then on is not heard.
+        Call it before the machine's processes are killed: what they say from then on is not heard, on a new connection
+        neither, until ``power_on``.
 
         Returns:
             how many blocks were lost.
         """
         with self._lock:
             self._hang_up()
+            self._is_off = True
             lost = 0
             for block, content in self._cache.items():
                 if chance is not None and chance.random() < 0.5:
@@ -141,6 +149,8 @@ class Disk:
                 return  # the end
             with connection, suppress(OSError, EOFError):
                 with self._lock:
+                    if self._is_off:
+                        continue
                     self._connection = connection
                 self._agree(connection)
                 while self._answer(connection):

@@ -75,6 +75,7 @@ class Machine(AnyBox):
             options = (*options, "-blockdev", f"driver=file,node-name=card,filename={card}")
             options = (*options, "-device", "virtio-blk-pci,drive=card")
         started_s = time.monotonic()
+        self.disk.power_on()
         with (self._scratch / "qemu.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*WITH_US, *self._network.holder.inside(*WITH_US, *self._command(kernel_words), *options)],

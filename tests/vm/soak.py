@@ -2,10 +2,9 @@
 
     soak.py FOLDER CUTS REBOOTS [MINUTES]
 
-Every round becomes a line of FOLDER/rounds.jsonl; a run goes on where the one before it stopped, on new machines. The
-seed of a round is its number. Cuts, and every tenth reboot, are those of a virtual machine whose disk loses what was
-not flushed; the other reboots (with CUTS=0: all) are a container's, which
-take a second.
+Every round becomes a line of FOLDER/rounds.jsonl; a run goes on where the one before it stopped, on new boxes. The
+seed of a round is its number. Every eighth cut, and every tenth reboot, is that of a virtual machine; the others are a
+container's, which take seconds. The disk of both loses what was not flushed when the power is cut.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.system.box import Box
 from tests.system.hub_site import HubSite
 from tests.system.namespaces import Network, remove_stale_cgroups
 from tests.system.upgrade_bundles import derived
 from tests.vm import trials
+from tests.vm.card import CardBox, formatted
 from tests.vm.machine import Machine, image
-from tests.vm.trials import Machines
+from tests.vm.trials import Cuttable, Machines
 
 CACHE = Path(__file__).parents[2] / ".cache"
 KINDS = ("beating", "keeping", "enrolling", "keeping", "upgrading", "beating", "installing")
@@ -94,6 +93,45 @@ class Book:
             yield f"{where:10}{kind:12}{len(found):7}{cuts:6}{bad[0]:6}{bad[1]:9}{bad[2]:10}{mean_s:8.1f}"
 
 
+class Kind:
+    """One kind of box with a disk that forgets: how one is made, and the one that is at work.
+
+    Args:
+        make: makes one that is switched off, its disk empty or that of another.
+        hub: which serves.
+    """
+
+    def __init__(self, make: Callable[[Cuttable | None], Cuttable], hub: HubSite) -> None:
+        self.make = make
+        self._hub = hub
+        self._at_work: tuple[Cuttable, str] | None = None
+        self._ready: Cuttable | None = None
+
+    def enrolled(self) -> tuple[Cuttable, str]:
+        """The one at work, and its device's id."""
+        if self._at_work is None:
+            box = self.make(None)
+            box.boot()
+            self._at_work = box, trials.install(box, self._hub).device_id
+        return self._at_work
+
+    def unenrolled(self) -> Cuttable:
+        """One that is switched off, with the agent's files and without a registration."""
+        if self._ready is None:
+            box = self.make(None)
+            box.boot()
+            trials.install(box, self._hub)
+            trials.forget(box)
+            self._ready = box
+        return self._ready
+
+    def forget(self, box: Cuttable) -> None:
+        """After a failed round: the next one gets a new box."""
+        if self._at_work is not None and self._at_work[0] is box:
+            box.end()
+            self._at_work = None
+
+
 class Soak:
     """The boxes that the rounds are played on; a failed round gets new ones.
 
@@ -112,101 +150,78 @@ class Soak:
         self._hub = HubSite(self._network, self._folder / "hub", self._bundles)
         ends.callback(self._hub.stop)
         made_of = image(CACHE / "vm")
-        self._machines = Machines(
+        machines = Machines(
             self._folder, lambda name, folder, parent: Machine(name, made_of, folder, self._network, parent)
         )
-        ends.callback(self._machines.end)
+        ends.callback(machines.end)
+        self._empty = formatted(self._folder)
+        self._cards = 0
         self._ends = ends
-        self._machine: tuple[Machine, str] | None = None
-        self._box: tuple[Box, str] | None = None
-        self._ready: Machine | None = None
+        self._kinds = {
+            "vm": Kind(lambda parent: machines(parent if isinstance(parent, Machine) else None), self._hub),
+            "container": Kind(self._card_box, self._hub),
+        }
 
-    def cut(self, kind: str) -> None:
+    def _card_box(self, parent: Cuttable | None) -> CardBox:
+        self._cards += 1
+        folder = self._folder / f"c{self._cards}"
+        folder.mkdir()
+        [tree] = (path for path in (CACHE / "system").glob("bookworm-*") if path.is_dir() and path.suffix != ".new")
+        born_of = parent if isinstance(parent, CardBox) else None
+        box = CardBox(f"box{self._cards}", tree, self._empty, folder, self._network, born_of)
+        self._ends.callback(box.end)
+        return box
+
+    def cut(self, where: str, kind: str) -> None:
         """One round with power cuts."""
+        boxes = self._kinds[where]
         if kind in ("enrolling", "installing"):
-            parent = self._unenrolled() if kind == "enrolling" else None
-            fresh = self._machines(parent)
-            self._play("vm", kind, fresh, partial(self._enroll, fresh))
+            fresh = boxes.make(boxes.unenrolled() if kind == "enrolling" else None)
+            self._play(where, kind, fresh, partial(self._enroll, fresh))
             fresh.end()
         elif kind == "upgrading":
-            machine, device_id = self._enrolled()
-            self._play("vm", kind, machine, partial(self._upgrade, machine, device_id))
+            box, device_id = boxes.enrolled()
+            self._play(where, kind, box, partial(self._upgrade, box, device_id))
         else:
-            machine, device_id = self._enrolled()
+            box, device_id = boxes.enrolled()
             trial = trials.cut_while_beating if kind == "beating" else trials.cut_while_keeping
-            self._play("vm", kind, machine, lambda chance: trial(machine, self._hub, device_id, chance))
+            self._play(where, kind, box, lambda chance: trial(box, self._hub, device_id, chance))
 
     def reboot(self, where: str) -> None:
         """One reboot."""
-        box, device_id = self._enrolled() if where == "vm" else self._container()
+        box, device_id = self._kinds[where].enrolled()
 
         def once(chance: random.Random) -> None:
             trials.reboot(box, self._hub, device_id, chance, with_hub=chance.random() < 0.7)
 
         self._play(where, "reboot", box, once)
 
-    def _play(self, where: str, kind: str, box: Machine | Box, trial: Callable[[random.Random], None]) -> None:
+    def _play(self, where: str, kind: str, box: Cuttable, trial: Callable[[random.Random], None]) -> None:
         seed, started_s = len(self._book.rounds) + 1, time.monotonic()
-        before, failed = box.cuts if isinstance(box, Machine) else 0, ""
+        before, failed = box.cuts, ""
         try:
             trial(random.Random(seed))
         except Exception:  # whatever it is, the next round is played
             failed = traceback.format_exc()[-3000:]
-        cuts = box.cuts - before if isinstance(box, Machine) else 0
+        cuts = box.cuts - before
         if failed:
-            self._forget(box)
+            self._kinds[where].forget(box)
         self._book.add(Round(where, kind, seed, cuts, round(time.monotonic() - started_s, 1), failed))
 
-    def _forget(self, box: Machine | Box) -> None:
-        if isinstance(box, Box):
-            self._box = None
-        elif self._machine is not None and self._machine[0] is box:
-            self._machine[0].end()
-            self._machine = None
-
-    def _enroll(self, machine: Machine, chance: random.Random) -> None:
-        span_s = 12.0 if machine.is_born else 40.0
-        device_id = trials.cut_while_enrolling(machine, self._hub, chance, span_s)
+    def _enroll(self, box: Cuttable, chance: random.Random) -> None:
+        seconds = {"vm": (12.0, 40.0), "container": (2.0, 8.0)}["vm" if isinstance(box, Machine) else "container"]
+        device_id = trials.cut_while_enrolling(box, self._hub, chance, seconds[0] if box.is_born else seconds[1])
         self._hub.desk.call("DELETE", f"/{device_id}")
 
-    def _upgrade(self, machine: Machine, device_id: str, chance: random.Random) -> None:
+    def _upgrade(self, box: Cuttable, device_id: str, chance: random.Random) -> None:
         base = next(path for path in self._bundles if path.name.endswith(f"-{platform.machine()}.tar"))
         newer = derived(base, self._folder / "releases", f"0.{len(self._book.rounds) + 3}.0")
         self._hub.put_on_shelf(newer)
         try:
             moment = chance.choice(sorted(trials.MOMENTS))
-            trials.cut_while_upgrading(machine, self._hub, device_id, newer, chance, moment)
+            trials.cut_while_upgrading(box, self._hub, device_id, newer, chance, moment)
         finally:
             self._hub.take_off_shelf(newer.name)
-
-    def _enrolled(self) -> tuple[Machine, str]:
-        if self._machine is None:
-            machine = self._machines()
-            machine.boot()
-            self._machine = machine, trials.install(machine, self._hub).device_id
-        return self._machine
-
-    def _unenrolled(self) -> Machine:
-        if self._ready is None:
-            machine = self._machines()
-            machine.boot()
-            trials.install(machine, self._hub)
-            trials.forget(machine)
-            self._ready = machine
-        return self._ready
-
-    def _container(self) -> tuple[Box, str]:
-        if self._box is None:
-            folder = self._folder / f"box{self._book.reboots()}"
-            folder.mkdir()
-            [tree] = (path for path in (CACHE / "system").glob("bookworm-*") if path.is_dir() and path.suffix != ".new")
-            box = Box(folder.name, tree, folder, self._network)
-            self._ends.callback(box.end)
-            box.boot()
-            device = self._hub.desk.create(box.name)
-            box.sh(device.install_command)
-            self._box = box, device.device_id
-        return self._box
 
 
 def main(folder: Path, cuts: int, reboots: int, minutes: float) -> int:
@@ -220,9 +235,9 @@ def main(folder: Path, cuts: int, reboots: int, minutes: float) -> int:
         while time.monotonic() < deadline_s and (book.cuts() < cuts or book.reboots() < reboots):
             number = len(book.rounds)
             if book.reboots() < reboots and (number % 2 or book.cuts() >= cuts):
-                soak.reboot("container" if book.reboots() % 10 or not cuts else "vm")
+                soak.reboot("container" if book.reboots() % 10 else "vm")
             else:
-                soak.cut(KINDS[(number // 2) % len(KINDS)])
+                soak.cut("container" if (number // 2) % 8 else "vm", KINDS[(number // 2) % len(KINDS)])
     print("\n".join(book.table()))
     return int(any(one.failed for one in book.rounds))
 

@@ -16,9 +16,11 @@ from tests.e2e.conftest import wait_until
 from tests.system.any_box import AnyBox
 from tests.system.history import check_once, kept
 from tests.system.hub_site import HubSite
+from tests.vm.card import CardBox
 from tests.vm.machine import Machine
 
 PATIENCE_S = 180.0
+Cuttable = Machine | CardBox  # whose disk loses what was not flushed
 RESTS = "find /etc /opt/firstlight /var/lib/private/firstlight -name '*.new' -o -name '*.tmp' -o -name '.new.*'"
 
 STATE, JOURNAL = "/var/lib/private/firstlight", "/opt/firstlight/upgrade.json"
@@ -38,7 +40,7 @@ def rest(seconds: float) -> None:
     wait_until("the moment has come", lambda: time.monotonic() >= end_s, seconds + 5)
 
 
-def install(machine: Machine, hub: HubSite) -> Created:
+def install(machine: Cuttable, hub: HubSite) -> Created:
     """Runs the pasted command; the machine is online and all of it is on its disk."""
     device = hub.desk.create(machine.name)
     done = machine.sh(device.install_command)
@@ -59,14 +61,14 @@ def install_offline(machine: Machine, hub: HubSite, bundle: Path) -> None:
     machine.cut_power()
 
 
-def forget(machine: Machine) -> None:
+def forget(machine: Cuttable) -> None:
     """Takes back what enrolling did: the agent's files stay. Ends with the machine switched off."""
     machine.sh("systemctl disable --now --quiet firstlight; rm -f /etc/systemd/system/firstlight*")
     machine.sh("rm -rf /var/lib/firstlight /var/lib/private/firstlight /etc/firstlight; sync")
     machine.cut_power()
 
 
-def cut_while_enrolling(machine: Machine, hub: HubSite, chance: random.Random, span_s: float) -> str:
+def cut_while_enrolling(machine: Cuttable, hub: HubSite, chance: random.Random, span_s: float) -> str:
     """Cut somewhere in the pasted command, the same command makes the machine one device, online, and leaves no rest.
 
     Args:
@@ -93,12 +95,12 @@ def cut_while_enrolling(machine: Machine, hub: HubSite, chance: random.Random, s
     return device.device_id
 
 
-def cut_while_beating(machine: Machine, hub: HubSite, device_id: str, chance: random.Random) -> None:
+def cut_while_beating(machine: Cuttable, hub: HubSite, device_id: str, chance: random.Random) -> None:
     """Cut while the hub takes every beat, the machine is back as the same device, with nothing missing or doubled."""
     _cut_and_check(machine, hub, device_id, chance, set())
 
 
-def cut_while_keeping(machine: Machine, hub: HubSite, device_id: str, chance: random.Random) -> None:
+def cut_while_keeping(machine: Cuttable, hub: HubSite, device_id: str, chance: random.Random) -> None:
     """Cut while there is no hub: every beat that was on the disk arrives later, once.
 
     What the guest had not flushed yet may be lost: the agent does not flush each beat, an SD card would wear.
@@ -116,7 +118,7 @@ def cut_while_keeping(machine: Machine, hub: HubSite, device_id: str, chance: ra
 
 
 def cut_while_upgrading(
-    machine: Machine, hub: HubSite, device_id: str, release: Path, chance: random.Random, moment: str
+    machine: Cuttable, hub: HubSite, device_id: str, release: Path, chance: random.Random, moment: str
 ) -> None:
     """Cut in the middle of an upgrade that the hub asked for: it ends by itself, and one release is left at work.
 
@@ -133,7 +135,8 @@ def cut_while_upgrading(
     before = _running(machine)
     wish = {"version": bundle.manifest.version, "id": bundle.id, "path": f"/bundles/{release.name}", "attempt": 1}
     machine.run("sh", "-c", PUT_WISH, stdin=json.dumps(wish))
-    machine.sh(f"until {MOMENTS[moment].format(new=name)}; do :; done")
+    # The moment may be over before the shell has looked: then the cut comes after it.
+    machine.sh(f"until {MOMENTS[moment].format(new=name)} || [ ! -e {WISH} -a ! -e {JOURNAL} ]; do :; done")
     machine.cut_power(_part(chance))
     machine.boot()
 
@@ -152,7 +155,7 @@ def cut_while_upgrading(
     assert machine.run("systemctl", "--failed", "--plain", "--no-legend").stdout == ""
 
 
-def _running(machine: Machine) -> str:
+def _running(machine: Cuttable) -> str:
     """The release whose agent beats."""
     live = machine.live()
     return f"{live.get('agentVersion')}-{live.get('release')}"
@@ -169,14 +172,14 @@ def reboot(machine: AnyBox, hub: HubSite, device_id: str, chance: random.Random,
     _check(machine, hub, device_id, waiting)
 
 
-def _cut(machine: Machine, chance: random.Random) -> None:
+def _cut(machine: Cuttable, chance: random.Random) -> None:
     rest(chance.uniform(0.0, 3.0))
     machine.cut_power(_part(chance))
     machine.boot()
 
 
 def _cut_and_check(
-    machine: Machine, hub: HubSite, device_id: str, chance: random.Random, waiting: set[tuple[str, int]]
+    machine: Cuttable, hub: HubSite, device_id: str, chance: random.Random, waiting: set[tuple[str, int]]
 ) -> None:
     _cut(machine, chance)
     _check(machine, hub, device_id, waiting)
