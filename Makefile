@@ -29,7 +29,7 @@ SOURCES := $(shell find agent hub systemd -name __pycache__ -prune -o -print 2>/
 	pyproject.toml LICENSE $(wildcard install.sh.j2 README.md)
 SHELL_SCRIPTS = .ci/run $(shell find tests docs packaging -name '*.sh' 2>/dev/null)
 
-.PHONY: help setup install test lint types unit test-system test-vm soak system-packages as-root fuzz demo bench bundle deb lock clean
+.PHONY: help setup install test lint types unit compatibility test-system test-vm vendors soak system-packages as-root fuzz demo twin bench bundle deb lock clean
 
 help:  ## list these words
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
@@ -98,15 +98,26 @@ lint: $(VENV)/.locked  ## ruff and shellcheck
 types: $(VENV)/.locked  ## mypy, strict, on agent, hub and tests
 	@$(PLAIN) $(BIN)/mypy
 
+compatibility: $(VENV)/.installed  ## play the walk of each platform and write the table in README.md (needs mosquitto)
+	@$(PLAIN) FIRSTLIGHT_WRITES_TABLE=yes $(BIN)/python -m pytest -q -m 'system or not system' $(addprefix tests/platforms/test_walks.py::,test_walk test_walk_with_mosquitto)
+
 unit: $(VENV)/.installed
 	@$(PLAIN) $(BIN)/python -m pytest -n 4 --dist loadfile $(PYTEST)
 
+# Where a vendor publishes a client, it is the judge: each in an environment of its own, apart from ours and each other.
+VENDORS := roboflow huawei
+
+vendors: $(VENDORS:%=$(CACHE)/vendors/%/.locked)
+
+$(CACHE)/vendors/%/.locked: packaging/requirements-%.txt
+	@$(MAKE) setup VENV=$(CACHE)/vendors/$* LOCK=packaging/requirements-$*.txt
+
 # Root file systems and bundles are made before the tests: those run without the way to a registry that these may need.
-test-system: as-root system-packages  ## tests that need root or Debian packages (as root it installs those itself)
+test-system: as-root system-packages vendors  ## tests that need root or Debian packages (as root it installs those itself)
 	@tests/system/root.sh $(CACHE)/system bookworm trixie bullseye >/dev/null
 	@tests/system/bundles.sh $(BIN)/python $(CACHE)/system/bundles >/dev/null
 	@tests/system/debs.sh $(BIN)/python $(CACHE)/system/debs >/dev/null
-	@$(PLAIN) $(BIN)/python -m pytest -n 2 --dist loadfile -m system tests/system $(PYTEST)
+	@$(PLAIN) $(BIN)/python -m pytest -n 2 --dist loadfile -m system tests/system tests/platforms $(PYTEST)
 
 test-vm: as-root system-packages  ## tests on a machine with a kernel of its own (QEMU), power cuts among them
 	@tests/vm/image.sh $(CACHE)/vm >/dev/null
@@ -149,8 +160,11 @@ as-root:
 
 # ---- seeing it work --------------------------------------------------------------------------------------------
 
-demo: $(VENV)/.installed  ## a hub and a device on this machine, from command to heartbeat (ROAD=mqtt or offline, JSON=1, KEEP=1)
+demo: $(VENV)/.installed  ## a hub and a device on this machine, from command to heartbeat (ROAD=mqtt, offline, huawei, qubitro or fleet; JSON=1, KEEP=1)
 	@$(PLAIN) $(BIN)/python tests/demo.py $(if $(ROAD),--road $(ROAD)) $(if $(JSON),--json) $(if $(KEEP),--keep)
+
+twin: $(VENV)/.installed  ## run a small real server in a platform's place, until Ctrl-C (PLATFORM=huawei, qubitro or fleet)
+	@$(PLAIN) $(BIN)/python -m tests.twins $(or $(PLATFORM),huawei)
 
 bench: $(VENV)/.installed  ## measure what the agent and the hub cost
 	@$(PLAIN) $(BIN)/python tests/bench/run.py $(BENCH)
@@ -158,7 +172,7 @@ bench: $(VENV)/.installed  ## measure what the agent and the hub cost
 bundle: $(VENV)/.installed  ## the agent in one file per architecture, for a hub to serve (OUTPUT=DIR, ARCHS="x86_64 aarch64", SIGN=KEYFILE)
 	@packaging/bundle.sh $(BIN)/python $(or $(OUTPUT),dist/bundles) "$(SIGN)" $(ARCHS)
 
-deb: $(VENV)/.installed  ## Debian packages of agent and hub (OUTPUT=DIR, DEBS="firstlight_amd64 firstlight-hub~deb12_amd64 …", SIGN=KEYFILE)
+deb: $(VENV)/.installed  ## Debian packages of agent and hub (OUTPUT=DIR, DEBS="firstlight_amd64 firstlight-hub~deb12_amd64 …", SIGN=KEYFILE, TRUST="hub.pub …")
 	@rm -rf $(CACHE)/deb/bundles
 	@packaging/bundle.sh $(BIN)/python $(CACHE)/deb/bundles "$(SIGN)"
 	@packaging/deb/build.sh $(BIN)/python $(CACHE)/deb/bundles $(or $(OUTPUT),dist/deb) $(DEBS)
@@ -177,6 +191,8 @@ lock: $(VENV)/.locked  ## resolve the lock files again (LOCK_FLAGS=--upgrade for
 	@$(COMPILE) pyproject.toml hub/pyproject.toml --extra scan --extra labels --group dev -c packaging/requirements-hub.txt -o $(LOCK)
 	@printf '%s\n' atheris base45 cbor2 cryptography | $(subst 3.10,3.11,$(COMPILE)) -c packaging/requirements-agent.txt - \
 		-o packaging/requirements-fuzz.txt
+	@printf '%s\n' roboflow-slim | $(COMPILE) - -o packaging/requirements-roboflow.txt
+	@printf '%s\n' huaweicloudsdkiotda | $(COMPILE) - -o packaging/requirements-huawei.txt
 	@for version in 3.10 3.11 3.12 3.13; do for machine in x86_64 aarch64; do \
 		echo "lock: wheels for Python $$version on $$machine"; \
 		for each in $(LOCK) packaging/requirements-scan.txt; do \

@@ -33,7 +33,7 @@ put() { # FILE MODE, text on standard input: whole or not at all, also after a p
   printf 'changed\n' && mkdir -p "${1%/*}"
   (umask 077 && printf '%s\n' "$text" >"$1.new.$$" && chmod "$2" "$1.new.$$") || return
   # Otherwise the name may reach the disk before the text. Not every busybox syncs a single file.
-  { sync "$1.new.$$" 2>/dev/null || sync; } && mv "$1.new.$$" "$1"
+  { sync "$1.new.$$" || sync || :; } 2>/dev/null && mv "$1.new.$$" "$1"
 }
 
 settings() {

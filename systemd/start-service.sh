@@ -19,9 +19,11 @@ main() {
   # shellcheck disable=SC2086 # several
   systemctl --quiet enable $switched_on
   # A power cut from here on finds a service that starts. Not every busybox syncs a single file system.
-  sync -f "$place" "$prefix" 2>/dev/null || sync
+  { sync -f "$place" "$prefix" || sync || :; } 2>/dev/null
   [ ! -e "$place/firstlight-network.path" ] || systemctl start firstlight-network.path ||
     printf 'firstlight: networks from codes are not set up. See why: journalctl -u firstlight-network.path\n' >&2
+  [ ! -e "$place/firstlight-hooks.path" ] || systemctl start firstlight-hooks.path ||
+    printf 'firstlight: hooks are not run. See why: journalctl -u firstlight-hooks.path\n' >&2
   if [ "$changed" = install ] && [ ! -e "$state/registration.json" ] && [ ! -e "$state/provisioned.json" ]; then
     case $switched_on in *-provision.service*) systemctl start --no-block firstlight-provision ;; esac
     return
@@ -48,7 +50,8 @@ without() {
 put_units() { # sets changed, and switched_on to those that start by themselves
   switched_on=firstlight.service
   for name in firstlight.service firstlight-upgrade.service firstlight-upgrade.path firstlight-firstboot.service \
-    firstlight-network.service firstlight-network.path firstlight-provision.service firstlight-stick.service; do
+    firstlight-network.service firstlight-network.path firstlight-hooks.service firstlight-hooks.path \
+    firstlight-provision.service firstlight-stick.service; do
     [ -e "$here/$name" ] || continue
     case $name in *-stick.service) target=firstlight-stick@.service ;; *) target=$name ;; esac # one for each stick
     put "$place/$target" "$(sed "s|/opt/firstlight|$prefix|g; s|/etc/firstlight/agent.toml|$config|g
@@ -75,7 +78,7 @@ put() { # FILE TEXT: whole or not at all, and only if it differs; what a killed 
   mkdir -p "${1%/*}"
   printf '%s\n' "$2" >"$1.new.$$" # two installs at once do not share it
   chmod 644 "$1.new.$$"
-  { sync "$1.new.$$" 2>/dev/null || sync; } && mv "$1.new.$$" "$1" # or the name reaches the disk before the text
+  { sync "$1.new.$$" || sync || :; } 2>/dev/null && mv "$1.new.$$" "$1" # or the name reaches the disk before the text
 }
 
 tidy_up() { # what runs stays, and the one before it that could take over again

@@ -41,7 +41,7 @@ main() {
 }
 
 remove_units() {
-  for name in firstlight-provision.service firstlight-network.path firstlight-network.service firstlight-upgrade.path firstlight-upgrade.service \
+  for name in firstlight-provision.service firstlight-hooks.path firstlight-hooks.service firstlight-network.path firstlight-network.service firstlight-upgrade.path firstlight-upgrade.service \
     firstlight-firstboot.service firstlight.service; do
     [ -e "$units/$name" ] || continue
     act "stop and disable $name" systemctl --quiet disable --now "$name"
@@ -63,7 +63,7 @@ purge_state() { # only what the agent makes: the settings may name a folder that
     "$real"/enrolled.json* "$real"/facts.json* "$real"/run.json* "$real"/seen.json* "$real"/status.json* \
     "$real"/candidate.json* "$real"/change.json* "$real"/wish.json* "$real"/upgrade-wish.json* \
     "$real"/network-wish.json* "$real"/network-result.json* "$real"/provisioned.json* "$real"/nonces.json* \
-    "$real"/receipts.json* "$real"/receipts.lock \
+    "$real"/receipts.json* "$real"/receipts.lock "$real"/hook-*.json* "$state-hooks" \
     "$real"/upgraded.json* "$real"/firstboot.json* "$real"/spool* "$real"/lock "$real"/running "$real"/retired \
     "$real"/.*.tmp; do
     rm -rf "$each"

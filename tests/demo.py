@@ -10,6 +10,12 @@ the certificate is replaced while it beats, and a removed device is thrown out. 
 
 ``--road offline`` (``make demo ROAD=offline``) provisions a box that reaches nothing: a QR code is drawn, damaged and
 read back, a receipt is carried to the desk, and when the hub comes back the box registers by itself.
+
+``--road huawei`` walks with a twin of Huawei IoTDA: MQTT, HTTPS, a gateway's child, desired properties, a bootstrap.
+
+``--road qubitro`` walks with a twin of Qubitro: devices over MQTT and HTTPS, a command, and one that is removed.
+
+``--road fleet`` walks with a twin of Fleet: boxes are put into the inventory from their facts, and never twice.
 """
 
 from __future__ import annotations
@@ -26,11 +32,21 @@ from firstlight.errors import FirstlightError
 def main() -> int:
     """Plays the demo; 0, or 1 and the reason."""
     sys.path[0] = str(Path(__file__).resolve().parents[1])
+    from tests.demo_fleet import FleetPlay
+    from tests.demo_huawei import HuaweiPlay
     from tests.demo_mqtt import MqttPlay
     from tests.demo_offline import OfflinePlay
     from tests.demo_play import DemoError, Play, Screen, stage
+    from tests.demo_qubitro import QubitroPlay
 
-    roads: dict[str, type[Play]] = {"http": Play, "mqtt": MqttPlay, "offline": OfflinePlay}
+    roads: dict[str, type[Play]] = {
+        "http": Play,
+        "mqtt": MqttPlay,
+        "offline": OfflinePlay,
+        "huawei": HuaweiPlay,
+        "qubitro": QubitroPlay,
+        "fleet": FleetPlay,
+    }
     parser = argparse.ArgumentParser(description="The whole main road on loopback.")
     parser.add_argument("--json", action="store_true", help="a JSON line for each step")
     parser.add_argument("--road", choices=roads, default="http", help="which road the device takes")

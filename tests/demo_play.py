@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from firstlight.core.management import Place
 from firstlight.core.model import Endpoint, Secret, Trust, parse_endpoint
 from firstlight.errors import FirstlightError
 from firstlight.platforms.hub import management
@@ -144,9 +145,9 @@ class Desk:
 
     def listed(self, device_id: str) -> dict[str, object]:
         """The device's record in the list."""
-        call = management.list_page(self.endpoint, "demo", self.key, "")
-        records, _ = management.read_page(self.calls.exchange(call, 5.0))
-        return next(record for record in records if record["id"] == device_id)
+        call = management.list_page(place := Place(self.endpoint, "demo", self.key), "")
+        listed, _ = management.read_page(place, self.calls.exchange(call, 5.0), 0.0, "")
+        return next(one.record for one in listed if one.device_id == device_id)
 
 
 def serve(scene: Scene) -> tuple[subprocess.Popen[bytes], dict[str, object]]:

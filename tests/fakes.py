@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from firstlight.core.exchange import HttpCall, HttpReply
+from firstlight.core.exchange import HttpCall, HttpReply, MqttCall, MqttMessage
 from firstlight.core.lifecycle import Accepted, Told
 from firstlight.core.model import Moment, Offer, Registration, Upgraded
 
@@ -105,7 +105,10 @@ class ScriptedCaller:
         """Nothing to listen to."""
         return -1
 
-    def heard(self) -> tuple[bytes, ...]:
+    def send(self, calls: tuple[MqttCall, ...], deadline_s: float) -> None:
+        """Nothing goes beside the calls."""
+
+    def heard(self) -> tuple[MqttMessage, ...]:
         """Nothing unasked."""
         return ()
 

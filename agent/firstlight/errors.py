@@ -22,10 +22,10 @@ HINTS = {
     # the invitation
     "source_unreadable": "Check the path, and that you may read it.",
     "install_id_malformed": "Copy the installId again: 16 to 64 letters, digits, '-' or '_'.",
-    "endpoint_malformed": "Give the hub's address as https://HOST[:PORT], without a path, user or query.",
+    "endpoint_malformed": "Give it as https://HOST[:PORT] without a path, user or query; a broker's as mqtts://HOST[:PORT].",
     "endpoint_insecure": "Use https://. Plain http:// is accepted for this machine's own loopback only.",
     "pin_malformed": "Copy the pin again: it reads sha256// followed by 44 characters.",
-    "ca_malformed": "Give a PEM file with the hub's CA certificate.",
+    "ca_malformed": "Give a PEM file with the platform's CA certificate.",
     "invitation_malformed": (
         "Put the operator's install command into it as it is, or three lines: hub = https://HOST:PORT, "
         "pin = sha256//…, install_id = …"
@@ -70,6 +70,16 @@ HINTS = {
     "network_unmanaged": "Set the network up with what this box uses instead of NetworkManager.",
     "network_refused": "Look at NetworkManager's log: journalctl -u NetworkManager",
     "network_wish_malformed": "Scan the code again.",
+    # hooks
+    "hook_failed": (
+        "See what it wrote: journalctl -t firstlight-hook. Once it is mended: firstlight hooks --repeat KIND"
+    ),
+    "hook_late": (
+        "Have it start a service and end, or give it more time: hook_limit_s in /etc/firstlight/agent.toml. Then: "
+        "firstlight hooks --repeat KIND"
+    ),
+    "hook_unstartable": "Mend the file (its first line, its rights), then: firstlight hooks --repeat KIND",
+    "hook_no_event": "It is run when there is one. See: firstlight hooks",
     "stick_unreadable": "Put the stick in again; if that fails too, copy the files onto another one (FAT32).",
     "stick_malformed": "Copy the file from the operator's desk onto the stick again.",
     "stick_empty": "Copy the operator's files into the top folder of the stick, then put it in again.",
@@ -100,14 +110,14 @@ HINTS = {
     # the way to the platform
     "dns_failed": "Check the box's DNS server and the spelling of the name.",
     "connect_refused": (
-        "Check that what listens there is running (the hub, or its MQTT broker) and that the port is right."
+        "Check that what listens there is running (the platform, or its MQTT broker) and that the port is right."
     ),
     "connect_timeout": "Check cable, route and firewall: the port named above must be open from this box.",
     "network_unreachable": "Check cable, Wi-Fi and route: this box has no way to that network.",
-    "tls_pin_mismatch": "This is not the hub of that pin. Copy address and pin anew; look for an intercepting proxy.",
-    "tls_untrusted": "The server's certificate is not from the hub's CA. Check for an intercepting proxy on the way.",
-    "tls_wrong_name": "The certificate is for another name. Use the address the hub was set up with.",
-    "tls_expired": "The certificate is outside its dates. Check this box's clock, then the hub's certificate.",
+    "tls_pin_mismatch": "This is not the server of that pin. Copy both anew; look for an intercepting proxy.",
+    "tls_untrusted": "The server's certificate is not from the trusted CA. Check for an intercepting proxy on the way.",
+    "tls_wrong_name": "The certificate is for another name. Use the address that the platform was set up with.",
+    "tls_expired": "The certificate is outside its dates. Check this box's clock, then the server's certificate.",
     "tls_failed": "Check that the port speaks HTTPS and that nothing on the way breaks TLS.",
     "proxy_failed": "Check the proxy's address and port in the settings.",
     "proxy_auth_required": "Put the proxy's user and password into the file that the setting proxy_auth_file names.",
@@ -125,11 +135,11 @@ HINTS = {
     "mqtt_malformed": "Something other than an MQTT broker answered, or its version does not fit.",
     "mqtt_moved": "The broker names another server, which the agent does not follow. Ask the operator.",
     "mqtt_packet_too_large": "The broker refuses messages of this size. Ask the operator to allow 32 KiB.",
-    "reply_timeout": "The hub or the line is slow. The agent tries again by itself.",
+    "reply_timeout": "The platform or the line is slow. The agent tries again by itself.",
     "reply_cut": "The connection broke in the middle of an answer. The agent tries again by itself.",
-    "reply_too_large": "Something other than the hub answered. Check proxy and address.",
-    "reply_malformed": "Something else than the hub answered, or its version does not fit. Check proxy and address.",
-    "redirected": "The agent follows no redirect. Check for a captive portal, or use the hub's own address.",
+    "reply_too_large": "Something other than the platform answered. Check proxy and address.",
+    "reply_malformed": "Something other than the platform answered, or its version differs. Check proxy and address.",
+    "redirected": "The agent follows no redirect. Check for a captive portal, or use the platform's own address.",
     "not_the_hub": "Something other than the hub answered. Check for a captive portal or a proxy.",
     "hub_busy": "The hub asked to wait. The agent tries again by itself.",
     "hub_error": "Look at the hub's log. The agent tries again by itself.",
@@ -150,6 +160,48 @@ HINTS = {
     "journal_missing": "Look into the file that the agent's output goes to, or run it by hand: firstlight run",
     "journal_unreadable": "Run it with sudo, or join the group that may read it: sudo usermod -aG systemd-journal USER",
     "internal": "This is a fault in firstlight. Run again with --debug and send the report to its makers.",
+    "desired_unusable": "Correct the desired values at the platform; this box keeps to the ones before.",
+    # other platforms than the hub
+    "road_unsupported": "Take the file that 'firstlight device create' makes for this platform.",
+    "device_file_malformed": "Make it again at the desk: firstlight device create",
+    "device_file_newer": "A newer desk made this file. Upgrade the agent, or make the file with this version.",
+    "token_spent": "The agent asks for a new token by itself.",
+    "mqtt_too_soon": "The agent waits and tries again by itself.",
+    "no_renewal": "Change the credential at the platform, then 'firstlight reset' and enroll with the new file.",
+    "platform_busy": "The platform asked to wait. Try again later; an agent does so by itself.",
+    "platform_error": "The fault is the platform's; see its status page. An agent tries again by itself.",
+    "not_the_platform": "Something other than the platform answered. Check address, captive portal and proxy.",
+    # Qubitro
+    "qubitro_token_refused": (
+        "Compare device id and token with those in the Qubitro portal; a device removed there is to be created anew."
+    ),
+    "qubitro_data_refused": "See the Qubitro portal: the device must exist and take data over this transport.",
+    # Fleet and Roboflow
+    "field_invalid": "Correct the field named above; nothing was made.",
+    "field_unknown": "See the platform's page in docs/platforms for its fields; upper and lower case count.",
+    "not_offered": "See the platform's page in docs/platforms for what can be done from here.",
+    "create_partial": "Run the command again: what was made is found, and only the rest is made.",
+    "fleet_scope": "Use a platform API secret of Fleet with the scope WRITE; READ is enough for list and show.",
+    "fleet_company": "Ask Fleet's support: the workspace of this API secret is gone.",
+    "fleet_protected": "Fleet does not let its own devices be changed from outside; do it on its pages.",
+    "fleet_serial": "Correct the serial number, or look on Fleet's pages whether another device has it.",
+    "fleet_user": "Give the number of a user of this workspace, or leave user_id out.",
+    "fleet_actor": "Ask Fleet's support: the API secret has no user to act as.",
+    "fleet_provisioning": "Run the command again: what was made is found, and only the rest is made.",
+    "fleet_search": "Look on Fleet's pages whether the device is there, and give it a longer serial number or name.",
+    "roboflow_scope": "Use a Roboflow API key with the scope device:read, for create device:update.",
+    # Huawei IoTDA
+    "extra_malformed": "Correct the value named above in the device file, or make it again at the desk.",
+    "secret_malformed": "Copy the secret again from the platform, as it is.",
+    "huawei_secret_refused": (
+        "Compare device id and secret with the IoTDA console, and look there whether the device is frozen."
+    ),
+    "huawei_refused": "Look the code up in Huawei's list of IoTDA error codes, and the device in the IoTDA console.",
+    "huawei_child_foreign": "Create the child below this gateway, or take it out of children.json.",
+    "bootstrap_silent": "Check device id and scope at the provisioning service. The agent tries again by itself.",
+    "bootstrap_failed": "Look at the provisioning service's page for that code. Enrolling tries again for a while.",
+    "bootstrap_refused": "Correct device, group or strategy at the provisioning service, then enroll again.",
+    "device_exists": "Give another id, serial number or name, or look at the one there is: firstlight device show",
     # refusals of redeem
     "install_id_unknown": "Check the hub's address and copy the installId again.",
     "install_id_expired": "Ask the operator for a new installId.",
@@ -157,8 +209,8 @@ HINTS = {
     "install_id_taken": "Ask the operator for a new one.",
     "csr_invalid": "The hub could not verify this box's key. Run 'firstlight reset' and enroll again.",
     "transport_unavailable": "Ask the operator to switch MQTT on in hub.toml, or leave --transport out.",
-    "request_malformed": "The hub did not understand this agent. Check that their versions fit.",
-    "request_too_large": "The hub refused the size of the request. Check that the versions fit.",
+    "request_malformed": "The platform did not understand this agent. Check that their versions fit.",
+    "request_too_large": "The platform refused the size of the request. Check that the versions fit.",
     # refusals of a beat
     "device_unknown": "The operator can allow this device back with the hub's setting take_back.",
     "device_removed": "The operator removed it. Ask for a new installId, run 'firstlight reset', then enroll again.",
@@ -194,6 +246,13 @@ HINTS = {
     "upgrade_malformed": "The hub will say it again; if not, run: firstlight upgrade",
     # the desk
     "api_key_missing": "Give an operator key: a file with --key-file, or FIRSTLIGHT_API_KEY_FILE.",
+    "keyring_missing": "Install it (pip install 'firstlight[keyring]'), or give a file with --api-key-file.",
+    "keyring_unreadable": "Unlock this user's keyring, or give a file with --api-key-file.",
+    "journal_other": "Give the journal of this very table and platform, or another one with --journal FILE.",
+    "journal_damaged": (
+        "Put it aside. The devices that it names are made: take their lines out of the table before you run it again."
+    ),
+    "journal_locked": "Wait until the other run has ended.",
     "unauthorized": "Check the operator key.",
     "forbidden": "Use an operator key of this workspace with the needed scope.",
     "not_found": "Check workspace and device id.",
@@ -222,6 +281,11 @@ HINTS = {
 }
 
 
+def _plain(text: str) -> str:
+    """What a platform said may be in it: nothing that a terminal would obey."""
+    return text if text.isprintable() else "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+
+
 class FirstlightError(Exception):
     """Base of the tree; never raised itself.
 
@@ -235,6 +299,7 @@ class FirstlightError(Exception):
     is_permanent = False
 
     def __init__(self, code: str, message: str, hint: str = "") -> None:
+        message = _plain(message)
         super().__init__(message)
         self.code = code
         self.message = message

@@ -21,6 +21,7 @@ SCAN = "scan"  # the extra whose distributions make the layer for reading codes
 ON_THE_BOX = (
     *("firstlight.service", "firstlight-upgrade.service", "firstlight-upgrade.path", "firstlight-firstboot.service"),
     *("firstlight-network.service", "firstlight-network.path"),
+    *("firstlight-hooks.service", "firstlight-hooks.path"),
     *("firstlight-provision.service", "firstlight-stick.service", "70-firstlight-stick.rules"),
     *("firstlight-restart.conf", "setup.sh", "start-service.sh", "uninstall.sh"),
 )
@@ -28,10 +29,12 @@ ON_THE_BOX = (
 UNUSED_SUFFIXES = (".pyi", ".typed", ".pyx", ".pxd", ".c", ".h", ".rs", ".pyc", ".cfg")
 UNUSED_FOLDERS = ("tests", "test", "__pycache__")
 KEPT_OF_METADATA = re.compile(r"METADATA$|licenses/|(LICEN[CS]E|COPYING|NOTICE|AUTHORS)", re.IGNORECASE)
-# Never imported on a box: cffi's compiler (cryptography needs its compiled part only) and what that reads C with, other
-# systems' halves, commands and plug-ins of libraries, AVIF pictures (5 MB) and windows.
+# Never imported on a box: cffi's compiler (cryptography needs its compiled part only) and what that reads C with; anyio
+# and what it alone needs (httpcore goes without it where nothing is asynchronous; 1.5 MB); other systems' halves,
+# commands and plug-ins of libraries, AVIF pictures (5 MB) and windows.
 NEVER_IMPORTED = re.compile(
-    r"pycparser[/-]|cffi/|anyio/(pytest_plugin|_backends/_trio)\.py$|httpx/_main\.py$|httpcore/_backends/trio\.py$"
+    r"pycparser[/-]|cffi/|anyio[/-]|exceptiongroup[/-]|typing_extensions[.-]"
+    r"|httpx/_main\.py$|httpcore/_backends/(anyio|trio)\.py$"
     r"|psutil/_ps(windows|bsd|sunos|aix|osx)\.py$|qrcode/(console_scripts|release)\.py$|pyzbar/scripts/"
     r"|PIL/(_avif\.|_imagingtk\.|_tkinter_finder|ImageTk|ImageQt|ImageGrab)|pillow\.libs/libavif-"
 )

@@ -4,6 +4,8 @@
 #     PYTHON    that of the checkout's environment; nfpm lies beside it
 #     BUNDLES   folder with the bundles of this version ("make bundle" makes them)
 #     PACKAGE   firstlight_amd64, firstlight-scanning_amd64, firstlight-hub~deb12_arm64 and so on (see ALL); without one, all of them
+# The variable TRUST may name public keys (Ed25519 in PEM), with spaces: the agent's package brings them into
+# /etc/firstlight/trust.d, so that a box takes this hub's codes from the start.
 # "make deb" calls it. Needs no root, no dpkg and no compiler; for the hub's libraries, the package registry. Two builds of
 # the same sources give the same bytes.
 set -euo pipefail
@@ -65,6 +67,7 @@ make_agent() {
   launcher firstlight "/usr/lib/firstlight/lib" "from firstlight.cli.main import main
 sys.exit(main(config=\"/etc/firstlight/agent.toml\"))"
   for unit in firstlight.service firstlight-firstboot.service firstlight-network.service firstlight-network.path \
+    firstlight-hooks.service firstlight-hooks.path \
     firstlight-provision.service firstlight-stick.service; do
     sed "${DOCUMENTED/@PACKAGE@/$package}; s|/opt/firstlight/bin/|/usr/bin/|" "$unpacked/share/$unit" | put "usr/lib/systemd/system/${unit/-stick./-stick@.}"
   done
@@ -73,6 +76,20 @@ sys.exit(main(config=\"/etc/firstlight/agent.toml\"))"
   put etc/firstlight/trust.d/README <"$here/agent/trust.d-README"
   put etc/firstlight/agent.toml <"$here/agent/agent.toml"
   chmod 600 "$root/etc/firstlight/agent.toml"
+  # shellcheck disable=SC2086 # several
+  "$python" - "$root/etc/firstlight/trust.d" ${TRUST:-} <<'END'
+import pathlib, sys
+from firstlight.wire.bounded import WireError
+from firstlight.wire.bundle import read_public_key
+
+for name in sys.argv[2:]:
+    try:
+        pem = pathlib.Path(name).read_bytes()
+        key_id, _ = read_public_key(pem)
+    except (OSError, WireError) as error:
+        sys.exit(f"packaging/deb/build.sh: {name}: {error}. TRUST names public Ed25519 keys in PEM.")
+    pathlib.Path(sys.argv[1], f"{key_id}.pub").write_bytes(pem)
+END
   manual firstlight.8 firstlight-agent.toml.5
   finish agent "$here/copyright/agent"
 }

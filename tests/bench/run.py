@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = str(Path(__file__).resolve().parents[2])
 BENCHES = (
     *("enroll", "start", "wire", "beating", "ingest", "listing"),
-    *("mqtt", "mqtt_ingest", "rabbit_ingest", "sessions", "boot", "size", "reading", "scan"),
+    *("mqtt", "mqtt_ingest", "rabbit_ingest", "sessions", "boot", "size", "reading", "scan", "stick", "desk"),
 )
 # What is measured runs without the habits of this machine: its proxies, its trust, its byte code setting.
 HABITS = ("PYTHON", "SSL_CERT", "REQUESTS_CA", "CURL_CA", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")

@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
+from firstlight.core.management import Place
 from firstlight.core.model import Facts, Registration, Secret, Trust, parse_endpoint
 from firstlight.platforms.hub import management
 from firstlight.system.store import StateDirectory
@@ -229,8 +230,8 @@ class Hub:
     def create(self) -> management.Created:
         """Creates a device through the public API."""
         with HttpCalls(Trust(pins=(self.pin,))) as calls:
-            call = management.create(self.endpoint, WORKSPACE, self.api_key, management.NewDevice("Roof camera"))
-            return management.read_created(calls.exchange(call, 10))
+            call = management.create(Place(self.endpoint, WORKSPACE, self.api_key), management.NewDevice("Roof camera"))
+            return management.read_invited(calls.exchange(call, 10))
 
     @property
     def ca_file(self) -> str:

@@ -211,21 +211,24 @@ def test_a_full_disk_does_not_end_the_beats(server: PlatformServer, make_box: Ma
 def test_months_in_seconds_cost_one_thread_one_connection_and_no_memory(
     server: PlatformServer, make_box: MakeBox
 ) -> None:
-    """Thousands of beats: one thread, one connection, at most four waits a beat, memory where it was."""
+    """Thousands of beats: one thread, one connection, at most four waits a beat, memory where it was.
+
+    Within its first 2,500 beats the memory of a process settles, in one or two steps of 256 kB.
+    """
     box = make_box(100_000.0)
     box.start(watchdog_s=180)
-    server.wait_beats(500)
+    server.wait_beats(2500)
     first_kb = kernel_says(box.pid, "smaps_rollup", "Private_Dirty")
     switches = kernel_says(box.pid, "status", "voluntary_ctxt_switches")
     count = len(server.requests)
-    server.wait_beats(2500)
+    server.wait_beats(5000)
     beats = len(server.requests) - count
     switches = kernel_says(box.pid, "status", "voluntary_ctxt_switches") - switches
 
     assert kernel_says(box.pid, "status", "Threads") == 1
     assert server.connections == 1
     assert switches <= 4 * beats + 50
-    assert kernel_says(box.pid, "smaps_rollup", "Private_Dirty") - first_kb <= 512
+    assert kernel_says(box.pid, "smaps_rollup", "Private_Dirty") - first_kb <= 64
     steady = server.requests[-1]
     assert steady.size_bytes < 300 and steady.beat is not None and steady.beat.facts is None
 

@@ -101,6 +101,17 @@ def provisioned(site: Site, name: str) -> str:
     return str(created["deviceId"])
 
 
+def test_a_stick_for_a_device_by_its_id(site: Site) -> None:
+    """As for a code on the terminal, the id is enough; a file of that name comes first."""
+    device_id = provisioned(site, "by-id")
+    folder = site.folder / "stick-by-id"
+    folder.mkdir()
+    ok(site.desk("stick", device_id, "--output", str(folder)))
+    assert json.loads((folder / "device.json").read_text())["payload"].startswith("FL1:")
+    missing = site.desk("stick", "no-such-device", "--output", str(folder))
+    assert missing.returncode == 78 and "no such device" in missing.stderr
+
+
 def test_replays_and_forgeries_are_refused_by_name(site: Site) -> None:
     """An older receipt, a changed one, one of another key and one of another hub: each its code, nothing recorded."""
     device_id = provisioned(site, "replay")
@@ -170,7 +181,7 @@ def test_a_table_becomes_labels_and_stick_files(site: Site) -> None:
 
 
 def test_a_table_twice_makes_nothing_twice(site: Site) -> None:
-    """Names that the workspace has already are refused before anything is made."""
+    """The same command again says what it made; without its journal, names that are there already are refused."""
     table = site.folder / "twice.csv"
     table.write_text("name;type;serial\nTwice A;ai1;T1\nTwice B;ai1;T2\n")
     made = json.loads(ok(site.desk("create", "--csv", str(table), "--offline", "--json")))
@@ -178,6 +189,9 @@ def test_a_table_twice_makes_nothing_twice(site: Site) -> None:
         "offlineProvisioningQrPayload" in one for one in made
     )
     before = len(site.hub.devices())
+    assert json.loads(ok(site.desk("create", "--csv", str(table), "--offline", "--json"))) == made
+    assert len(site.hub.devices()) == before
+    Path(f"{table}.journal").unlink()
     again = site.desk("create", "--csv", str(table), "--offline")
     assert again.returncode == 2 and "'Twice A' (line 2) and 1 more already" in again.stderr
     assert len(site.hub.devices()) == before
@@ -212,10 +226,15 @@ def test_a_table_that_fails_in_the_middle_says_what_was_made(site: Site) -> None
     table.write_text(f"name,type,serial\nMid A,ai1,M1\nMid {long},ai1,M2\nMid C,ai1,M3\n")
     done = site.desk("create", "--csv", str(table), "--stick", str(stick), "--json")
     assert done.returncode == 78
-    assert "(line 3): 1 of 3 devices were made" in done.stderr and "lines up to 2" in done.stderr
+    assert "(line 3): 1 of 3 devices are made" in done.stderr and "Correct line 3 of the table." in done.stderr
     made = json.loads(done.stdout.splitlines()[0])
     assert [one["name"] for one in made] == ["Mid A"]
     assert [path.name for path in stick.iterdir()] == ["device-M1.json"]
+    table.write_text("name,type,serial\nMid A,ai1,M1\nMid B,ai1,M2\nMid C,ai1,M3\n")
+    ok(site.desk("create", "--csv", str(table), "--stick", str(stick)))
+    assert sorted(path.name for path in stick.iterdir()) == [f"device-M{number}.json" for number in (1, 2, 3)]
+    names = [str(record["name"]) for record in site.hub.devices().values()]
+    assert sorted(name for name in names if name.startswith("Mid")) == ["Mid A", "Mid B", "Mid C"]
 
 
 def test_a_place_that_is_none_makes_no_device(site: Site) -> None:

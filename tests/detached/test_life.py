@@ -197,7 +197,7 @@ def test_a_removed_device_retires_only_its_own_key(make_road: MakeRoad, hub: Hub
 
 def _remove(hub: Hub, device: management.Created) -> None:
     with HttpCalls(Trust(pins=(hub.pin,))) as calls:
-        call = management.remove(hub.endpoint, "demo", hub.key, device.device_id)
+        call = management.remove(hub.place, device.device_id)
         management.read_done(calls.exchange(call, 10))
 
 
@@ -245,8 +245,8 @@ def test_the_choices_of_the_label_are_honoured(make_road: MakeRoad, hub: Hub) ->
     found = road.until("it is parked", lambda status: status["state"] == "parked")
     assert found["reason"] == "transport_unavailable"
     with HttpCalls(Trust(pins=(hub.pin,))) as calls:
-        call = management.create(hub.endpoint, "demo", hub.key, management.NewDevice("box", credential="certificate"))
-        device = management.read_created(calls.exchange(call, 10))
+        call = management.create(hub.place, management.NewDevice("box", credential="certificate"))
+        device = management.read_invited(calls.exchange(call, 10))
     road.provision(road.label(device))
     assert road.online()["credential"] == "certificate"
 

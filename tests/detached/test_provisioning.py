@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from firstlight.cli import enrolling
-from firstlight.cli.provisioning import provision
+from firstlight.cli.provisioning import explained, provision
 from firstlight.cli.settings import Settings
-from firstlight.core.admission import TimeBounds
+from firstlight.core.admission import Identity, TimeBounds
 from firstlight.core.model import Secret
 from firstlight.core.provision import Audience, Payload, Provision
 from firstlight.errors import FirstlightError, InvitationError, StateError
@@ -171,6 +171,16 @@ def test_the_audience_of_this_box(box: Box) -> None:
     text = box.signer.label(payload(audience=Audience(device_type="jetson", serial="S-1")))
     assert box.refuses(text, box.settings._replace(device_type="jetson")) == "payload_not_for_this_box"
     assert box.take(text, box.settings._replace(device_type="jetson", serial="S-1")).device_id == "dev-1"
+
+
+@pytest.mark.parametrize(
+    ("own", "is_hidden", "says"), [("", True, "sudo"), ("", False, "RESULT.txt"), ("S-2", True, "RESULT.txt")]
+)
+def test_a_serial_number_that_may_not_be_read(own: str, is_hidden: bool, says: str) -> None:
+    """Where only root knows it the next step is another than for a code of another box."""
+    claims = payload(audience=Audience(serial="S-1"))
+    error = InvitationError("payload_not_for_this_box", "It is for serial S-1.")
+    assert says in explained(error, claims, Identity("", own, ""), is_hidden=is_hidden).hint
 
 
 def test_a_clock_at_1970(box: Box) -> None:

@@ -75,14 +75,6 @@ def test_clock_that_can_be_right() -> None:
     check(checks_box.clock(BUILT_AT_S + 5, BUILT_AT_S, synchronised=False), "clock", NOTE, "no time service")
 
 
-def test_time_service_is_known_by_its_file_or_by_the_kernel(tmp_path: Path) -> None:
-    """systemd-timesyncd leaves a file; every other one tells the kernel."""
-    assert not checks_box.is_synchronised(str(tmp_path), lambda: False)
-    assert checks_box.is_synchronised(str(tmp_path), lambda: True)
-    put(tmp_path / "run/systemd/timesync/synchronized")
-    assert checks_box.is_synchronised(str(tmp_path), lambda: False)
-
-
 # -- disk ------------------------------------------------------------------------------------------------------------
 def disk_of(free_mb: int, *, files: int = 10_000, flag: int = 0) -> Callable[[str], os.statvfs_result]:
     """A disk as statvfs(3) tells it."""
@@ -190,7 +182,7 @@ def test_route_of_a_box_for_a_site_without_a_network(tmp_path: Path) -> None:
 def test_route_without_a_gateway(tmp_path: Path) -> None:
     """Without a default route a hub in the same network is reached, another address is not, and a name may be."""
     top = network(tmp_path, ROUTES + NEAR, eth0="up")
-    check(checks_route.route("192.168.0.7", top), "route", PASS, "in one network with the hub")
+    check(checks_route.route("192.168.0.7", top), "route", PASS, "in one network with the platform")
     check(checks_route.route("10.1.2.3", top), "route", WARNING, "no default route")
     check(checks_route.route("hub.example", top), "route", NOTE, "no default route")
 

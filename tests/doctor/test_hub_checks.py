@@ -61,7 +61,7 @@ def test_clock_that_differs(
 ) -> None:
     """A clock two hours off is a warning that says to which side."""
     found = made(at_hub(serve(answering(health(ahead_s)), hub_identity), ca, state), "skew")
-    check(found["skew"], "skew", WARNING, f"2 h {side} the hub's")
+    check(found["skew"], "skew", WARNING, f"2 h {side} the platform's")
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_broker_that_is_silent(serve: Serve, ca: Identity, hub_identity: Identit
 
     server = serve(silent, hub_identity)
     broker = parse_broker(f"mqtts://127.0.0.1:{server.port}")
-    login = MqttLogin(broker, "dev-1", "dev-1", Secret(SECRET), 60, "f/+", MqttCall("f/gone", b"{}"))
+    login = MqttLogin(broker, "dev-1", "dev-1", Secret(SECRET), 60, ("f/+",), MqttCall("f/gone", b"{}"))
     found = checks_broker.login(login, Trust(ca.pem), None, check_dates=True, identity=None, deadline_s=0.5)
     check(found, "broker", FAILURE, "[mqtt_silent]")
 

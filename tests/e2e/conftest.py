@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from firstlight.core.management import Place
 from firstlight.core.model import Endpoint, Secret, Trust, parse_endpoint
 from firstlight.errors import FirstlightError
 from firstlight.platforms.hub import management
@@ -91,7 +92,12 @@ class Hub:
             assert process.poll() is None, (self.folder.parent / "hub.log").read_text()
             return where.exists()
 
-        wait_until("the hub listens", listens)
+        try:
+            wait_until("the hub listens", listens, 60)
+        except BaseException:
+            process.kill()
+            process.wait(20)
+            raise
         said = json.loads(where.read_text())
         self.url, self.pin = str(said["url"]), str(said["pin"])
         self.endpoint: Endpoint = parse_endpoint(self.url)
@@ -102,11 +108,16 @@ class Hub:
             self.process.send_signal(how)
             self.process.wait(20)
 
+    @property
+    def place(self) -> Place:
+        """Where its operator manages devices."""
+        return Place(self.endpoint, "demo", self.key)
+
     def create(self, name: str = "box") -> management.Created:
         """Creates a device through the public API."""
         with HttpCalls(Trust(pins=(self.pin,))) as calls:
-            call = management.create(self.endpoint, "demo", self.key, management.NewDevice(name))
-            return management.read_created(calls.exchange(call, 10))
+            call = management.create(self.place, management.NewDevice(name))
+            return management.read_invited(calls.exchange(call, 10))
 
     def devices(self) -> dict[str, dict[str, object]]:
         """Every device of the workspace by id, as the public API lists it; empty while the hub is down."""
@@ -115,11 +126,11 @@ class Hub:
         with HttpCalls(Trust(pins=(self.pin,))) as calls:
             while True:
                 try:
-                    reply = calls.exchange(management.list_page(self.endpoint, "demo", self.key, cursor), 10)
+                    reply = calls.exchange(management.list_page(self.place, cursor), 10)
                 except FirstlightError:
                     return {}
-                page, cursor = management.read_page(reply)
-                found.update({str(record["id"]): record for record in page})
+                page, cursor = management.read_page(self.place, reply, 0.0, cursor)
+                found.update({listed.device_id: listed.record for listed in page})
                 if not cursor:
                     return found
 

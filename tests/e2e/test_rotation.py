@@ -113,7 +113,7 @@ def test_the_hub_asks_for_a_rotation(hub: Hub, make_box: Callable[[Hub], Box]) -
     wait_until("it beats", beats(box))
 
     with HttpCalls(Trust(pins=(hub.pin,))) as calls:
-        reply = calls.exchange(management.rotate(hub.endpoint, "demo", hub.key, before.device_id), 10)
+        reply = calls.exchange(management.rotate(hub.place, before.device_id), 10)
     assert reply.status == 202
     wait_until("it has another key", lambda: registration(box).key_fingerprint != before.key_fingerprint)
     after = registration(box)

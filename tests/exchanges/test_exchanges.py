@@ -14,7 +14,8 @@ import pytest
 
 from firstlight import __version__
 from firstlight.cli.enrolling import Attempt
-from firstlight.core.exchange import Call, HttpReply, MqttCall, MqttReply, Reply
+from firstlight.core.exchange import Call, HttpReply, MqttCall, MqttMessage, MqttReply, Reply
+from firstlight.core.management import Place
 from firstlight.core.model import (
     Beat,
     Credential,
@@ -34,19 +35,27 @@ from firstlight.core.provision import Audience, Network
 from firstlight.errors import HINTS, FirstlightError
 from firstlight.platforms.hub import device, management, renewal
 
-CASES = sorted(Path(__file__).parent.glob("*/*.json"))
+CASES = sorted(Path(__file__).parent.glob("hub/*.json"))
 FINGERPRINT = "sha256:" + "ab" * 32
 HUB = parse_endpoint("https://hub.example:8443")
 ATTEMPT = Attempt("f" * 32, "CSR", FINGERPRINT)
 NEXT = ATTEMPT._replace(key_fingerprint="sha256:" + "cd" * 32)
 MOMENT = Moment("0123456789abcdef" * 2, 12.5, 1763724000.25)
 KEY = Secret("operator-key")
+PLACE = Place(HUB, "demo", KEY)
+TOPIC = "firstlight/demo/cam-1/answer/now"
 INVITATION = Invitation("hub", HUB, Trust(), Secret("abcdefgh01234567"))
 
 
 def _only(read: Callable[[HttpReply], object]) -> Callable[[Registration, Any], object]:
     """A reader that needs no registration."""
     return lambda kept, reply: read(reply)
+
+
+def _records(reply: HttpReply) -> list[object]:
+    """A page of the list, its devices as they came."""
+    listed, cursor = management.read_page(PLACE, reply, 0.0, "")
+    return [[one.record for one in listed], cursor]
 
 
 REGISTRATION = Registration(
@@ -109,30 +118,33 @@ VERBS: dict[str, tuple[Make, Read]] = {
     "beat_after_upgrade": (lambda kept: device.beat(kept, BEAT._replace(upgraded=UPGRADED)), device.read_beat),
     "appeal": (lambda kept: device.appeal(kept, BEAT._replace(asks=True)), device.read_beat),
     "take_back": (device.take_back, device.read_beat),
-    "create": (lambda kept: management.create(HUB, "demo", KEY, NEW), _only(management.read_created)),
+    "create": (lambda kept: management.create(PLACE, NEW), _only(management.read_invited)),
     "create_with_wishes": (
         lambda kept: management.create(
-            HUB, "demo", KEY, management.NewDevice("Cam 2", transport="mqtt", credential="certificate")
+            PLACE, management.NewDevice("Cam 2", transport="mqtt", credential="certificate")
         ),
-        _only(management.read_created),
+        _only(management.read_invited),
     ),
     "create_offline": (
-        lambda kept: management.create(HUB, "demo", KEY, NEW._replace(audience=FOR_ONE_BOX, network=ITS_NETWORK)),
-        _only(management.read_created),
+        lambda kept: management.create(PLACE, NEW._replace(audience=FOR_ONE_BOX, network=ITS_NETWORK)),
+        _only(management.read_invited),
     ),
-    "invite": (lambda kept: management.invite(HUB, "demo", KEY, "cam-1"), _only(management.read_created)),
+    "invite": (lambda kept: management.invite(PLACE, "cam-1"), _only(management.read_invited)),
     "invite_offline": (
-        lambda kept: management.invite(HUB, "demo", KEY, "cam-1", network=Network(address="192.0.2.7/24")),
-        _only(management.read_created),
+        lambda kept: management.invite(PLACE, "cam-1", network=Network(address="192.0.2.7/24")),
+        _only(management.read_invited),
     ),
     "receipt": (
-        lambda kept: management.receipt(HUB, "demo", KEY, "HTTPS://HUB.EXAMPLE/R/ABC"),
+        lambda kept: management.receipt(PLACE, "HTTPS://HUB.EXAMPLE/R/ABC"),
         _only(management.read_recorded),
     ),
-    "list_page": (lambda kept: management.list_page(HUB, "demo", KEY, ""), _only(management.read_page)),
-    "show": (lambda kept: management.show(HUB, "demo", KEY, "cam-1"), _only(management.read_shown)),
-    "revoke": (lambda kept: management.revoke(HUB, "demo", KEY, "cam-1"), _only(management.read_done)),
-    "rotate": (lambda kept: management.rotate(HUB, "demo", KEY, "cam-1"), _only(management.read_done)),
+    "list_page": (lambda kept: management.list_page(PLACE, ""), _only(_records)),
+    "show": (
+        lambda kept: management.show(PLACE, "cam-1"),
+        _only(lambda reply: management.read_shown(PLACE, reply, 0.0).record),
+    ),
+    "revoke": (lambda kept: management.revoke(PLACE, "cam-1"), _only(management.read_done)),
+    "rotate": (lambda kept: management.rotate(PLACE, "cam-1"), _only(management.read_done)),
 }
 
 
@@ -221,25 +233,28 @@ def test_every_pairing_has_a_golden_beat(name: str) -> None:
 
 def test_a_login_names_the_device_and_nothing_else() -> None:
     """Client id, user name and password as docs/protocol.md has them; a certificate needs neither of the latter."""
-    login = device.login(PAIRINGS["mqtt-secret"], "ab" * 16)
+    login = device.login(PAIRINGS["mqtt-secret"], MOMENT, knows_time=False)
     assert login is not None and login.will is not None
     assert (login.client_id, login.user_name, login.password) == ("cam-1", "cam-1", Secret("device-key"))
-    assert login.listens_to == "firstlight/demo/cam-1/answer/+" and login.keep_alive_s == 120
-    assert (login.will.topic, login.will.payload) == ("firstlight/demo/cam-1/gone", b'{"bootId":"' + b"ab" * 16 + b'"}')
+    assert login.listens_to == ("firstlight/demo/cam-1/answer/+",) and login.keep_alive_s == 120
+    assert (login.will.topic, login.will.payload) == (
+        "firstlight/demo/cam-1/gone",
+        b'{"bootId":"' + b"0123456789abcdef" * 2 + b'"}',
+    )
     assert "device-key" not in repr(login)
 
-    login = device.login(PAIRINGS["mqtt-certificate"]._replace(interval_s=86_400), "ab" * 16)
+    login = device.login(PAIRINGS["mqtt-certificate"]._replace(interval_s=86_400), MOMENT, knows_time=True)
     assert login is not None and (login.client_id, login.user_name, login.password) == ("cam-1", "", None)
     assert login.keep_alive_s == 240
-    assert device.login(REGISTRATION, "ab" * 16) is None
+    assert device.login(REGISTRATION, MOMENT, knows_time=False) is None
 
 
 def test_what_comes_unasked_is_read_or_passed_over() -> None:
     """An answer on the device's topic is told; an error, junk or nothing is not."""
     offer = {"version": "0.3.0", "id": "5eed" * 16, "path": "/bundles/firstlight-0.3.0-x86_64.tar", "attempt": 2}
     said = {"serverTime": 5.5, "intervalS": 30, "rotate": True, "move": "a.b", "upgrade": offer}
-    told = device.heard(OVER_MQTT, json.dumps(said).encode())
+    told = device.heard(OVER_MQTT, MqttMessage(TOPIC, json.dumps(said).encode()), MOMENT)
     assert told is not None and told[:6] == (30.0, 5.5, False, True, False, "a.b")
     assert told.upgrade is not None and told.upgrade._asdict() == offer
     for junk in (b"", b"[]", b'{"error": {"type": "key_invalid", "message": "No."}}', b"\xff" * 70_000):
-        assert device.heard(OVER_MQTT, junk) is None
+        assert device.heard(OVER_MQTT, MqttMessage(TOPIC, junk), MOMENT) is None

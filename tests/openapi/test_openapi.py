@@ -44,6 +44,9 @@ EXPLAINED = {
     ("POST /{workspace}/devices/v2/receipts", "AllowHeaderMismatch", "method_not_allowed"): (
         "The path is also that of a device named receipts: GET and DELETE are answered there, with 404."
     ),
+    ("GET /{workspace}", "IgnoredAuth", "not_found"): (
+        "Without a key there is nothing here: any path of one word would else seem to be a workspace."
+    ),
     ("POST /{workspace}/devices/v2", "RejectedPositiveData", "bad_request"): (
         "Seed 000's rules between fields (offline_mode is for AI1 only, and so on) are sentences, not schemas."
     ),
@@ -110,6 +113,8 @@ class Site:
             ),
             f"POST {DEVICE}/heartbeat": Real(beating, box.beat_body(), device_key),
             f"POST {DEVICE}/take-back": Real(beating, box.take_back_body(), device_key),
+            "POST /": Real({}, None, operator),
+            "GET /{workspace}": Real({"workspace": "demo"}, None, operator),
             "POST /{workspace}/devices/v2": Real({"workspace": "demo"}, b'{"device_name": "made"}', operator),
             "GET /{workspace}/devices/v2": Real({"workspace": "demo"}, None, operator),
             f"GET {DEVICE}": Real(self.device("shown"), None, operator),
@@ -160,8 +165,10 @@ def examine(site: Site, folder: Path) -> Report:
         places = {"path": real.path, "query": real.query}.items()
         given = [f'"{place}.{each}" = {json.dumps(value)}' for place, known in places for each, value in known.items()]
         values = ", ".join(given)
+        if values or real.key:
+            settings.append(f"[[operations]]\ninclude-name = {json.dumps(name)}")
         if values:
-            settings += [f"[[operations]]\ninclude-name = {json.dumps(name)}", f"parameters = {{ {values} }}"]
+            settings.append(f"parameters = {{ {values} }}")
         if real.key:
             settings.append(f'headers = {{ Authorization = "Bearer {real.key}" }}')
     (folder / "page.json").write_text(json.dumps(page))

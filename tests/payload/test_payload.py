@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import tracemalloc
 
 import pytest
@@ -130,14 +129,12 @@ def test_an_audience_that_names_nothing_is_none() -> None:
     "text", ["FL1:" + "0" * 10_000_000, " " * 10_000_000, "FL1P:" * 2_000_000], ids=["0", " ", "P"]
 )
 def test_ten_megabytes_are_refused_unread(text: str) -> None:
-    """A text of 10 MB costs neither time nor memory."""
+    """A text of 10 MB costs no memory: it is refused by its length, before anything looks into it."""
     tracemalloc.start()
-    before = time.process_time()
     code = code_of(text)
-    took_s, peak = time.process_time() - before, tracemalloc.get_traced_memory()[1]
+    peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert code == "payload_too_large"
-    assert took_s < 0.05
     assert peak < 100_000
 
 

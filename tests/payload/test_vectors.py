@@ -86,5 +86,5 @@ def test_a_typed_code(vector: dict[str, Any]) -> None:
 
 
 def test_the_platforms_are_those_there_are() -> None:
-    """A payload may name the platforms of the table, and no other."""
-    assert set(payload_claims.PLATFORMS) == set(PLATFORMS)
+    """A payload may name platforms of the table, and no other; those that are left out have the device file."""
+    assert set(payload_claims.PLATFORMS) <= set(PLATFORMS)

@@ -54,8 +54,8 @@ JSON = st.recursive(
 
 @given(BEATS)
 def test_beats_travel_unchanged(beat: Beat) -> None:
-    """Any beat the agent can make is the same beat on the hub."""
-    assert beat == heartbeat.decode_beat(heartbeat.encode_beat(beat))
+    """Any beat the agent can make is the same beat on the hub, but for what only other platforms are told."""
+    assert beat._replace(knows_time=False, children=()) == heartbeat.decode_beat(heartbeat.encode_beat(beat))
 
 
 @given(FACTS, FACTS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import stat
 import subprocess
 from pathlib import Path
 
@@ -20,6 +21,7 @@ def test_a_fat_belongs_to_the_services_user(tmp_path: Path, kind: str) -> None:
     programs.mkdir()
     sticks.mkdir()
     os.mkfifo(sticks / "sdx1.away")
+    (sticks / "sdx1.owner").write_text("uid=4711,gid=4712\n")
     (programs / "systemd-mount").write_text(ASKED.format(asked, sticks))
     (programs / "udevadm").write_text(f"#!/bin/sh\necho ID_BUS=usb\necho ID_FS_TYPE={kind}\n")
     for each in programs.iterdir():
@@ -36,7 +38,26 @@ def test_a_fat_belongs_to_the_services_user(tmp_path: Path, kind: str) -> None:
     options = next(each for each in words if each.startswith("--options=")).removeprefix("--options=").split(",")
     assert {"nosuid", "nodev", "noexec"} <= set(options)
     assert words[-2:] == ["/dev/sdx1", str(sticks / "sdx1")]
-    assert (f"uid={os.getuid()}" in options) is (kind in ("vfat", "exfat"))
+    assert ({"uid=4711", "gid=4712"} <= set(options)) is (kind in ("vfat", "exfat"))
+
+
+def test_nobody_else_says_that_a_stick_is_done_with(tmp_path: Path) -> None:
+    """The pipe is written by the service's user, read by root's group, and nobody else's; one that was left goes."""
+    (line,) = [each for each in UNIT.read_text().splitlines() if each.startswith("ExecStartPre=")]
+    line = line.removeprefix("ExecStartPre=+").replace("$$", "$").replace("%I", "sdx1").replace("%%", "%")
+    line = line.replace("/run/firstlight-provision", str(tmp_path)).replace("/run/firstlight-stick", str(tmp_path))
+    assert "/run/" not in line
+    pipe, given = tmp_path / "sdx1.away", tmp_path / "given"
+    pipe.write_text("left by somebody")
+    chown = tmp_path / "bin/chown"
+    chown.parent.mkdir()
+    chown.write_text(f'#!/bin/sh\necho "$@" >{given}\n')
+    chown.chmod(0o755)
+    path = f"{chown.parent}:{os.environ['PATH']}"
+    subprocess.run(shlex.split(line), check=True, timeout=20, env={"PATH": path})
+    assert stat.S_ISFIFO(pipe.stat().st_mode) and stat.S_IMODE(pipe.stat().st_mode) == 0o240
+    assert given.read_text().split() == [f"{os.getuid()}:0", pipe.name]
+    assert (tmp_path / "sdx1.owner").read_text() == f"uid={os.getuid()},gid={os.getgid()}\n"
 
 
 def test_what_is_mounted_already_is_left_alone() -> None:

@@ -16,7 +16,7 @@ from random import Random
 from typing import NamedTuple
 
 import qrcode
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from tests.reading import damage
 from tests.reading.damage import Shot
@@ -28,6 +28,7 @@ LEVELS = range(8)
 KINDS = tuple(damage.KINDS)
 BASE45 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"
 PLAIN = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=/:."
+LETTERS = "etaoinshrdlucmfwypvbgkETAOINS"
 FRAME = (960, 720)
 QUIET = 4  # modules, as the standard asks
 
@@ -152,6 +153,27 @@ def without_codes(seed: int = SEED, count: int = 64) -> Iterator[tuple[str, Imag
         dice = Random(f"none {seed} {number}")
         image = damage.grainy(maker(dice), 2 + dice.random() * 20, dice)
         yield f"{maker.__name__[1:]}-{number}", _through_jpeg(image, 85)
+
+
+def sheets(seed: int = SEED, count: int = 24) -> Iterator[tuple[str, Image.Image]]:
+    """Sheets of print, as square as a label: name, mode L. Restless like a code, but in lines."""
+    for number in range(count):
+        dice = Random(f"sheet {seed} {number}")
+        canvas = table(FRAME, dice)
+        draw, side = ImageDraw.Draw(canvas), int(300 + dice.random() * 340)
+        left, top = (FRAME[0] - side) // 2, (FRAME[1] - side) // 2
+        draw.rectangle((left - 30, top - 30, left + side + 30, top + side + 30), fill=240)
+        size = int(10 + dice.random() * 22)
+        font = ImageFont.load_default(size)
+        for y in range(top, top + side - size, int(size * 1.15)):
+            line = ""
+            while draw.textlength(line, font=font) < side * 0.97:
+                line += (
+                    "".join(LETTERS[int(dice.random() * len(LETTERS))] for _ in range(int(2 + dice.random() * 8))) + " "
+                )
+            draw.text((left, y), line, fill=20, font=font)
+        image = canvas.rotate(dice.random() * 8 - 4, fillcolor=90)
+        yield f"sheet-{number}", _through_jpeg(damage.grainy(image, 2 + dice.random() * 10, dice), 85)
 
 
 def _things(dice: Random) -> Image.Image:

@@ -144,6 +144,26 @@ def test_same_code_twice_is_one_text() -> None:
     assert picture.read(table).texts == ("FL1:SAME",)
 
 
+@pytest.mark.parametrize("name", ["blur-150-7", "by-hand-150-7", "covered-400-7", "banded-1000-7", "inverted-400-7"])
+def test_a_code_without_corners_is_seen(name: str) -> None:
+    """What blur, a finger, shade or a worn print head left of a code is a code that could be shown better."""
+    kind, _, rest = name.replace("by-hand", "by hand").partition("-")
+    size, level = rest.split("-")
+    recipe = corpus.Recipe(corpus.SEED, kind, int(size), int(level))
+    assert picture_marks.seen(corpus.picture(recipe)) == "blurred"
+
+
+def test_print_is_no_code() -> None:
+    """A square sheet of print is as restless as a code, but lies in lines."""
+    assert not [name for name, image in corpus.sheets() if picture_marks.seen(image) != "none"]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (8, 8), (3, 900), (900, 3), (40, 40)])
+def test_hardly_any_picture(size: tuple[int, int]) -> None:
+    """Pictures of a few pixels hold nothing, and break nothing."""
+    assert picture_marks.seen(Image.new("L", size, 128)) == "none"
+
+
 def test_blurred_and_far_codes_are_seen() -> None:
     """Where nothing can be read, a code is told from no code, and one that is too far away from a spoiled one."""
     sharp = code(base45(300), 6)

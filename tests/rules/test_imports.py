@@ -28,6 +28,12 @@ SESSIONS = {"transports.http_session", "transports.mqtt_session", "transports.pr
 MORE: dict[str, set[str]] = {
     # The hub's dialect is one half of the contract with the hub.
     "firstlight.platforms.hub": {"wire"},
+    # JSON from outside has one door.
+    "firstlight.platforms.qubitro": {"wire.bounded"},
+    "firstlight.platforms.huawei": {"wire.bounded"},
+    "firstlight.platforms.fleet": {"wire.bounded"},
+    "firstlight.platforms.roboflow": {"wire.bounded"},
+    "firstlight.platforms.desk_replies": {"wire.bounded"},
     # The composition root of the process that stays, and what it is handed.
     "firstlight.daemon.run_file": {"system", "transports.proxy"},
     "firstlight.daemon.sessions": {"system", *SESSIONS},

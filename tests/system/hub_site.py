@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from firstlight.core.exchange import HttpCall
+from firstlight.core.management import Place
 from firstlight.core.model import Endpoint, Secret, Trust, parse_endpoint
 from firstlight.errors import FirstlightError
 from firstlight.platforms.hub import management
@@ -59,8 +60,8 @@ class Desk:
 
         def exchange() -> management.Created:
             with HttpCalls(self._trust) as calls:
-                call = management.create(self._endpoint, "demo", self._key, wanted)
-                return management.read_created(calls.exchange(call, 10))
+                call = management.create(Place(self._endpoint, "demo", self._key), wanted)
+                return management.read_invited(calls.exchange(call, 10))
 
         return self.network.do(exchange)
 

@@ -7,6 +7,7 @@ open, and the kernel takes both away with it.
 from __future__ import annotations
 
 import ctypes
+import errno
 import itertools
 import os
 import subprocess
@@ -147,9 +148,20 @@ def _end_cgroups(folders: Sequence[Path]) -> None:
             (folder / "cgroup.kill").write_text("1")
     for folder in folders:
         wait_until(f"{folder} is empty", partial(_is_empty, folder))
+        wait_until(f"{folder} is removed", partial(_is_removed, folder))
+
+
+def _is_removed(folder: Path) -> bool:
+    """Tries it: a cgroup stays busy for a moment after the last process has left it."""
+    try:
         # Bottom-up; the files in a cgroup are the kernel's and go with it.
         for path, _, _ in os.walk(folder, topdown=False):
             Path(path).rmdir()
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
 
 
 def _is_empty(folder: Path) -> bool:

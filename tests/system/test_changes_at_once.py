@@ -91,7 +91,7 @@ def test_rotate_now(hub: Hub, box: Box, way: str, credential: str) -> None:
     before = started(hub, box, way, credential)
     began_s = time.monotonic()
     with HttpCalls(Trust(pins=(hub.pin,))) as calls:
-        assert calls.exchange(management.rotate(hub.endpoint, "demo", hub.key, before.device_id), 10).status == 202
+        assert calls.exchange(management.rotate(hub.place, before.device_id), 10).status == 202
     wait_until("another key", lambda: registration(box).key_fingerprint != before.key_fingerprint, 15)
     assert time.monotonic() - began_s < 15
     wait_until("online with it", over_broker(box), 30)
@@ -112,7 +112,7 @@ def test_revoked(hub: Hub, box: Box, way: str, credential: str) -> None:
     """A credential that the operator ends is out of the broker within seconds, and the agent learns why."""
     found = started(hub, box, way, credential)
     with HttpCalls(Trust(pins=(hub.pin,))) as calls:
-        assert calls.exchange(management.revoke(hub.endpoint, "demo", hub.key, found.device_id), 10).status == 204
+        assert calls.exchange(management.revoke(hub.place, found.device_id), 10).status == 204
     wait_until("the session has ended", lambda: box.status()["state"] != "online", 10)
 
 

@@ -74,7 +74,7 @@ def test_rotations_at_the_box_and_at_the_desk(hub: Hub, box: Box) -> None:
     wait_until("the broker takes it", lambda: is_online(box), PATIENCE_S)
 
     with HttpCalls(Trust(pins=(hub.pin,))) as calls:
-        assert calls.exchange(management.rotate(hub.endpoint, "demo", hub.key, before.device_id), 10).status == 202
+        assert calls.exchange(management.rotate(hub.place, before.device_id), 10).status == 202
     wait_until("another key", lambda: registration(box).key_fingerprint != second.key_fingerprint, PATIENCE_S)
     wait_until("the broker takes it", lambda: is_online(box), PATIENCE_S)
 

@@ -37,6 +37,16 @@ def clock(box: Box, start: str) -> dict[str, str]:
     return {"LD_PRELOAD": library, "FAKETIME": start, "FAKETIME_DONT_FAKE_MONOTONIC": "1", "TZ": "UTC"}
 
 
+def test_no_test_sets_this_machines_clock(make_box: MakeBox) -> None:
+    """A box shares its clock with the machine that runs the tests: what a test runs in it may not set it."""
+    cap_sys_time = 1 << 25  # capabilities(7)
+    status = make_box().run("cat", "/proc/self/status").stdout
+    rights = [
+        int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("CapBnd", "CapEff", "CapPrm"))
+    ]
+    assert len(rights) == 3 and not any(each & cap_sys_time for each in rights)
+
+
 @pytest.mark.parametrize("years", [-56.8, 2.0, 10.0], ids=["1970", "in two years", "in ten years"])
 def test_wrong_clock_delays_nothing(years: float, make_box: MakeBox, desk: Desk) -> None:
     """The whole command runs with a wrong clock; the device is online, the skew is said, and the beats go on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import time
 from collections.abc import Iterator
@@ -11,13 +12,16 @@ import pytest
 
 from tests.detached.labels import Signer, payload
 from tests.e2e.conftest import wait_until
-from tests.system.box import Box
+from tests.system.box import AGENT, Box
 from tests.system.conftest import MakeBox
 from tests.system.history import beats
 from tests.system.hub_site import Desk, HubSite
 from tests.system.image import imaged
+from tests.system.test_upgrade import checked
+from tests.system.upgrade_bundles import derived
 
 FILE = "/boot/firmware/firstlight.txt"
+NEW_UNIT = "[Path]\nPathExists=/nowhere\nUnit=firstlight.service\n[Install]\nWantedBy=paths.target\n"
 
 
 @pytest.fixture
@@ -44,9 +48,24 @@ def journalled(box: Box, words: str) -> bool:
     return words in box.journal()
 
 
+def upgrade(box: Box, bundles: list[Path], folder: Path) -> None:
+    """Another release from a stick counts when it has kept a heartbeat as the service; its new unit is switched on."""
+    base = next(path for path in bundles if path.name.endswith(f"-{platform.machine()}.tar"))
+    newer = derived(base, folder, "0.99.0", {"share/firstlight-new.path": NEW_UNIT})
+    box.path("/srv/newer.tar").write_bytes(newer.read_bytes())
+    said = box.run(AGENT, "upgrade", "/srv/newer.tar", "--id", checked(newer).id).stdout
+    assert "waiting for it to keep a heartbeat" in said
+    assert box.run(AGENT, "--version").stdout == "firstlight 0.99.0\n"
+    assert box.live()["agentVersion"] == "0.99.0"
+    assert (box.unit("UnitFileState", "firstlight-new.path"), box.unit("ActiveState", "firstlight-new.path")) == (
+        "enabled",
+        "active",
+    )
+
+
 @pytest.mark.parametrize("start", ["", "@1970-01-02 00:00:00"], ids=["clock right", "clock at 1970"])
-def test_a_network_appears(box: Box, desk: Desk, hub: HubSite, start: str) -> None:
-    """First boot provisions, the service waits and keeps beats, also after a reboot; a cable, and it is online."""
+def test_a_network_appears(box: Box, desk: Desk, hub: HubSite, bundles: list[Path], tmp_path: Path, start: str) -> None:
+    """First boot provisions, it waits and keeps beats, after a reboot and an upgrade too; a cable, and it is online."""
     device_id, text = label(box, desk, Signer())
     box.path(FILE).parent.mkdir(parents=True, exist_ok=True)
     box.path(FILE).write_text(f"{text}\n")
@@ -69,6 +88,8 @@ def test_a_network_appears(box: Box, desk: Desk, hub: HubSite, start: str) -> No
     wait_until("it lives after a reboot", lambda: box.unit("ActiveState") == "active", 60)
     wait_until("it has waited a while", lambda: journalled(box, "not yet registered"), 60)
     assert desk.status(device_id) == "unknown"
+    if not start:
+        upgrade(box, bundles, tmp_path)
 
     began_s = time.monotonic()
     box.plug_in()

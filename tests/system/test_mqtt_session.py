@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from firstlight.core.exchange import MqttCall, MqttLogin, MqttReply
+from firstlight.core.exchange import MqttCall, MqttLogin, MqttMessage, MqttReply
 from firstlight.core.model import Identity, Secret, Trust, parse_broker
 from firstlight.errors import UnreachableError
 from firstlight.transports.mqtt_session import MqttSession
@@ -134,7 +134,7 @@ def session(mosquitto: Mosquitto) -> Iterator[Open]:
         broker = parse_broker(f"{scheme}://127.0.0.1:{port}")
         secret = None if identity or not password else Secret(password)
         will = MqttCall(f"f/acme/{name}/gone", b"{}")
-        login = MqttLogin(broker, name, name if secret else "", secret, 120, f"f/acme/{name}/answer/+", will)
+        login = MqttLogin(broker, name, name if secret else "", secret, 120, (f"f/acme/{name}/answer/+",), will)
         believed = trust or Trust(mosquitto.ca.pem)
         made.append(MqttSession(lambda: login, believed, identity=identity, protocol=protocol))
         return made[-1]
@@ -169,7 +169,7 @@ def test_beats_and_answers(mosquitto: Mosquitto, session: Open, scheme: str, pro
     assert one.exchange(MqttCall(ANSWER.format("dev-1"), b"now" * 5000), 10) == MqttReply(0, None)
     while not (said := one.heard()):
         assert select.select([one], [], [], PATIENCE_S)[0]
-    assert said == (b"now" * 5000,)
+    assert said == (MqttMessage(ANSWER.format("dev-1"), b"now" * 5000),)
     assert one.connections == 1
     assert one.protocol_name == {4: "MQTT 3.1.1", 5: "MQTT 5"}[protocol]
 

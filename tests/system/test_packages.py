@@ -18,6 +18,7 @@ import pytest
 
 import firstlight
 from firstlight.platforms.hub.management import Created
+from tests.detached.labels import Signer
 from tests.hub.served import change
 from tests.system.box import Box
 from tests.system.conftest import CHECKOUT, Install, MakeBox, on_each_userland
@@ -28,7 +29,9 @@ from tests.system.namespaces import PLAIN_ENV, Network
 BUILD = CHECKOUT / "packaging/deb/build.sh"
 DISTRIBUTIONS = {"bookworm": "deb12", "trixie": "deb13"}
 STATE = "/var/lib/private/firstlight"
+ROOTS_HALF = "/var/lib/firstlight-hooks"  # appears with the first event
 NEWER = "9.9.9"
+SIGNER = Signer()  # of an operator whose key the newer package brings
 # What apt, dpkg, useradd and systemd keep for themselves.
 NOT_OURS = re.compile(
     r"/var/(log|tmp/systemd-private-[^/]*|cache/(apt|debconf|ldconfig)|lib/(apt|dpkg))(/|$)"
@@ -71,16 +74,18 @@ def newer_deb(debs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
                 changed.addfile(member, io.BytesIO(data))
     with tarfile.open(folder / f"firstlight-{NEWER}-{arch}.tar", "w") as bundle:
         bundle.add(folder / "payload.tar.gz", "payload.tar.gz")
-    return build(folder, folder, "firstlight")
+    (folder / "hub.pub").write_bytes(SIGNER.pem)
+    return build(folder, folder, "firstlight", TRUST=str(folder / "hub.pub"))
 
 
-def build(bundles: Path, output: Path, name: str) -> Path:
+def build(bundles: Path, output: Path, name: str, **more: str) -> Path:
     """Builds one package; its file."""
     machine = subprocess.run(
         ["dpkg", "--print-architecture"], capture_output=True, text=True, check=True
     ).stdout.strip()
     line = [str(BUILD), sys.executable, str(bundles), str(output), f"{name}_{machine}"]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
+    env = {**os.environ, **more}
+    done = subprocess.run(line, capture_output=True, text=True, timeout=300, check=False, env=env)
     assert done.returncode == 0, done.stderr
     return Path(done.stdout.split()[-1])
 
@@ -205,7 +210,7 @@ def shipped(package: Path, place: Path) -> dict[str, int | None]:
 def test_packages_are_drawn(name: str, deb: Deb, tmp_path: Path) -> None:
     """docs/installed-files.md has every file and folder of the packages with its mode, and no other."""
     start = f"{name}_{firstlight.__version__}~deb12" if name == "firstlight-hub" else f"{name}_"
-    made = r"/etc/systemd|deb-systemd-helper"  # by the scripts of the package
+    made = r"/etc/systemd|deb-systemd-helper|trust.d/KEY"  # by the scripts of the package, or only where it is wanted
     check_drawn(f"The Debian package `{name}`", shipped(deb(start), tmp_path), made)
 
 
@@ -216,6 +221,7 @@ def test_script_is_drawn(userland: str, make_box: MakeBox, install: Install) -> 
     before = ours(box)
     install(box)
     new = ours(box) - before
+    new = {name for name in new if not name.startswith(ROOTS_HALF)}
     state = {name for name in new if name.startswith("/var/lib/")}
     check_drawn(
         "The install script and the bundle",
@@ -264,6 +270,9 @@ def test_life_of_the_package(userland: str, make_box: MakeBox, desk: Desk, deb: 
     apt_install(box, newer_deb)
     assert box.read("/etc/firstlight/agent.toml").endswith("# changed by the owner\n")
     assert box.run("firstlight", "--version").stdout == f"firstlight {NEWER}\n"
+    key = f"/etc/firstlight/trust.d/{SIGNER.id}.pub"
+    assert box.path(key).read_bytes() == SIGNER.pem
+    assert key in box.run("dpkg-query", "--showformat=${Conffiles}", "--show", "firstlight").stdout
     wait_online(box)
     assert box.agent_pid != pid
     assert box.live()["deviceId"] == device.device_id
@@ -283,6 +292,28 @@ def test_life_of_the_package(userland: str, make_box: MakeBox, desk: Desk, deb: 
         box.sh("find /run /tmp /dev/shm -name '*firstlight*'; grep firstlight /etc/passwd /etc/group || :").stdout == ""
     )
     assert "firstlight" not in box.run("systemctl", "list-units", "--all", "--no-pager").stdout
+
+
+def test_package_that_reads_codes(make_box: MakeBox, deb: Deb) -> None:
+    """With it a box waits for its code from then on, unless somebody switches that off; without it, it does not."""
+    box, unit = make_box(), "firstlight-provision.service"
+
+    def states() -> tuple[str, str]:
+        return box.unit("UnitFileState", unit), box.unit("ActiveState", unit)
+
+    for name in ("firstlight_", "firstlight-scanning_"):
+        apt_install(box, deb(name))
+        expected = ("enabled", "active") if "scanning" in name else ("disabled", "inactive")
+        assert states() == expected, box.journal(unit)
+    box.run("apt", "remove", "-y", "firstlight-scanning")
+    assert (states(), failed(box)) == (("disabled", "inactive"), "")
+    apt_install(box, deb("firstlight-scanning_"))
+    assert states() == ("enabled", "active")
+    box.run("systemctl", "disable", "--now", unit)
+    box.run("dpkg-reconfigure", "firstlight-scanning")
+    assert states()[0] == "disabled", "what somebody switched off stays so"
+    box.run("apt", "purge", "-y", "firstlight-scanning", "firstlight")
+    assert (box.unit("LoadState", unit), failed(box)) == ("not-found", "")
 
 
 def test_box_of_the_script(make_box: MakeBox, install: Install, deb: Deb) -> None:

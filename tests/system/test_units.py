@@ -25,6 +25,7 @@ GATE = {
     "firstlight-firstboot.service": 21,
     "firstlight-upgrade.service": 21,
     "firstlight-network.service": 13,
+    "firstlight-hooks.service": 10,
     "firstlight-provision.service": 6,
     "firstlight-stick.service": 8,
 }

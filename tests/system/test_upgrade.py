@@ -35,7 +35,7 @@ CRASHES = {
 REFUSES = {"cli/run.py": "def verb(words, config):\n    raise SystemExit(78)"}
 GARBAGE = {
     "platforms/hub/device.py": "_beat = beat\n"
-    "def beat(registration, one):\n    return _beat(registration, one)._replace(body=b'garbage')"
+    "def beat(registration, one, token=''):\n    return _beat(registration, one)._replace(body=b'garbage')"
 }
 PATIENCE_S = 90  # for what succeeds: the machine is busy
 minors, attempts = itertools.count(3), itertools.count(1)

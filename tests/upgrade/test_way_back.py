@@ -52,6 +52,41 @@ def test_the_units_that_lead_back_are_replaced_last(releases: Releases, tmp_path
     assert {path.name: path.read_text() for path in units.iterdir()} == dict.fromkeys(UNITS[:3], f"# of {NEW}\n")
 
 
+def test_units_that_a_release_is_the_first_to_have(releases: Releases, tmp_path: Path) -> None:
+    """They are put and switched on once it is proved; what somebody took away, masked or never could have stays so."""
+    units, rules = tmp_path / "units", tmp_path / "rules"
+    units.mkdir()
+    rules.mkdir()
+    old, new = (Path(releases.folder(each), "share") for each in (OLD, NEW))
+    for name in ("firstlight-new.path", "firstlight-new.service", "firstlight-provision.service"):
+        (new / name).write_text("ExecStart=/opt/firstlight/bin/firstlight\n")
+    for name in ("firstlight-stick.service", "70-firstlight-stick.rules"):
+        (old / name).write_text("# old\n")
+        (new / name).write_text("# new\n")
+    (new.parent / "scan").mkdir()
+    (units / "firstlight.service").write_text("# old\n")
+    (units / "firstlight-stick@.service").write_text("# old\n")
+    (units / "firstlight-new.service").symlink_to("/dev/null")
+    (rules / "70-firstlight-stick.rules").write_text("# old\n")
+    said: list[tuple[str, ...]] = []
+    service = Service(releases, f"{releases.prefix}/etc/agent.toml", units, rules, lambda *words: said.append(words))
+
+    service.put_units(NEW, is_proved=False)
+    assert not (units / "firstlight-new.path").exists()
+    service.put_units(NEW, is_proved=True)
+    assert (units / "firstlight-new.path").read_text() == f"ExecStart={releases.prefix}/bin/firstlight\n"
+    assert (units / "firstlight-new.service").is_symlink()
+    assert (units / "firstlight-stick@.service").read_text() == "# new\n"
+    assert (rules / "70-firstlight-stick.rules").read_text() == "# new\n"
+    assert not (units / "firstlight-upgrade.path").exists(), "the release before had it: it was taken away"
+    assert said == [
+        ("daemon-reload",),
+        ("daemon-reload",),
+        ("enable", "--now", "firstlight-new.path"),
+        ("enable", "firstlight-provision.service"),
+    ]
+
+
 def test_nobody_else_can_hold_the_lock(releases: Releases) -> None:
     """Whoever may open a file for reading may lock it against writers: it is its owner's alone."""
     mark = Path(releases.prefix, ".firstlight")

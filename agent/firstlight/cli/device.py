@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
-import time
 from collections.abc import Callable
 
-from firstlight.cli import device_list, next_step
-from firstlight.cli.desk import Desk, at_desk, of, parser, records
+from firstlight.cli import next_step
+from firstlight.cli.desk import Desk, at_desk, of, parser
 from firstlight.cli.device_create import create, invite
+from firstlight.cli.device_everywhere import list_devices, show
 from firstlight.errors import UsageError
 
 Act = Callable[[list[str], str | None], int]
@@ -32,55 +31,14 @@ def verb(words: list[str], config: str | None) -> int:
                 "  receipt  report a receipt that was carried here from such a box\n"
                 "  rotate   have a device replace its key and credential\n"
                 "  revoke   end a device's credential at once; its record stays\n"
-                "  remove   remove a device for good\n\n"
+                "  remove   remove a device for good\n"
+                "  reset-fingerprint\n"
+                "           have the platform forget a device's certificate: the next one shown is its own\n\n"
                 "'firstlight device VERB --help' explains a verb."
             )
             return 0
         raise UsageError("usage", f"Say what to do: device {', '.join(ACTS)}.")
     return act(words[1:], config)
-
-
-def list_devices(words: list[str], config: str | None) -> int:
-    """Prints the devices of the workspace, a line each, and how many they are."""
-    made = parser("list", "List the devices of a workspace with their status.")
-    made.add_argument("--status", metavar="STATUS", help="only these: online, offline, unknown or revoked")
-    made.add_argument("--transport", choices=("http", "mqtt"), help="only those that beat over it")
-    made.add_argument("--expires-within", metavar="DAYS", type=float, help="only those whose certificate ends by then")
-    typed = made.parse_args(words)
-    wanted = device_list.Wanted(typed.status, typed.transport, typed.expires_within)
-
-    def act(desk: Desk) -> int:
-        now_s = time.time()
-        found = list(records(desk))
-        chosen = [record for record in found if wanted.has(record, now_s)]
-        if typed.json:
-            print(json.dumps({"data": chosen}))
-            return 0
-        for line in device_list.table(chosen):
-            print(line)
-        print(f"\n{device_list.totals(chosen, len(found))}")
-        for line in device_list.warnings(chosen):
-            print(line)
-        return 0
-
-    return at_desk(typed, config, act)
-
-
-def show(words: list[str], config: str | None) -> int:
-    """Prints one device's record as JSON."""
-    made = parser("show", "Show one device, as JSON.")
-    made.add_argument("device_id", metavar="DEVICE_ID")
-    typed = made.parse_args(words)
-
-    def act(desk: Desk) -> int:
-        record = desk.dialect.read_shown(
-            desk.exchange(desk.dialect.show(desk.endpoint, desk.workspace, desk.key, typed.device_id))
-        )
-        json.dump(record, sys.stdout, indent=None if typed.json else 2)
-        print()
-        return 0
-
-    return at_desk(typed, config, act)
 
 
 def revoke(words: list[str], config: str | None) -> int:
@@ -101,14 +59,20 @@ def rotate(words: list[str], config: str | None) -> int:
     return _do(words, config, "rotate", about, "asked to replace its credential")
 
 
+def reset_fingerprint(words: list[str], config: str | None) -> int:
+    """Has the platform forget which certificate a device showed."""
+    about = "Have the platform forget a device's certificate: it takes the next one that is shown for the device's own."
+    return _do(words, config, "reset-fingerprint", about, "its certificate is forgotten; the next one shown counts")
+
+
 def _do(words: list[str], config: str | None, name: str, about: str, done: str, then: str = "") -> int:
     made = parser(name, about)
     made.add_argument("device_id", metavar="DEVICE_ID")
     typed = made.parse_args(words)
 
     def act(desk: Desk) -> int:
-        call = of(desk, name)
-        desk.dialect.read_done(desk.exchange(call(desk.endpoint, desk.workspace, desk.key, typed.device_id)))
+        call = of(desk, name.replace("-", "_"))
+        desk.dialect.read_done(desk.exchange(call(desk.place, typed.device_id)))
         print(json.dumps({"deviceId": typed.device_id}) if typed.json else f"{typed.device_id}: {done}")
         if then and not typed.json:
             print(next_step.typed(f"{then} {typed.device_id}"))
@@ -139,4 +103,5 @@ ACTS: dict[str, Act] = {
     "revoke": revoke,
     "rotate": rotate,
     "remove": remove,
+    "reset-fingerprint": reset_fingerprint,
 }

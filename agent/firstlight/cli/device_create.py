@@ -9,15 +9,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from firstlight.cli import desk as desks
-from firstlight.cli import offline_output, options
+from firstlight.cli import device_boot, device_fields, offline_output, options
 from firstlight.cli.desk import Desk
+from firstlight.cli.device_fields import read_network
 from firstlight.cli.device_list import printable
-from firstlight.cli.offline_code import code_of
-from firstlight.cli.settings import read_secret_text
-from firstlight.core.model import Secret
+from firstlight.cli.offline_code import STANDARD_INPUT, code_of
 from firstlight.core.provision import Audience, Network
 from firstlight.daemon.report import iso
-from firstlight.errors import InvitationError, UsageError
+from firstlight.errors import InvitationError, UnreachableError, UsageError
 
 _CALLED = {"type": "kind"}
 OFFLINE_TYPE = "ai1"  # the only type that has an offline mode
@@ -25,14 +24,17 @@ OFFLINE_TYPE = "ai1"  # the only type that has an offline mode
 if TYPE_CHECKING:
     from firstlight.cli.offline_code import OfflineCode
     from firstlight.cli.offline_output import Outputs
-    from firstlight.platforms.hub.management import Created, NewDevice
+    from firstlight.core.exchange import HttpReply
+    from firstlight.core.management import Listed, Made
+    from firstlight.platforms.hub.management import Created
 
 
 def create(words: list[str], config: str | None) -> int:
     """Creates a device, or those of a table, and prints or writes what their boxes need."""
     made = desks.parser("create", "Create a device; prints its id and the command to run on the box.")
     made.add_argument("name", metavar="NAME", nargs="?", help="human-readable name of the device")
-    made.add_argument("--csv", metavar="FILE", help="make many: a table with the columns name,type,serial,tags")
+    made.add_argument("--csv", metavar="FILE", help="make many: a table whose columns are the platform's fields")
+    device_fields.add(made)
     made.add_argument("--type", metavar="TYPE", help="device type: ai1, edge or any text")
     made.add_argument("--workflow-id", metavar="ID", help="initial workflow")
     made.add_argument("--tag", metavar="TAG", action="append", default=[], help="a tag; may be repeated")
@@ -43,27 +45,82 @@ def create(words: list[str], config: str | None) -> int:
     options.add_pairing(made)
     add_wish(made)
     offline_output.add(made)
+    device_boot.add(made)
+    made.add_argument("--journal", metavar="FILE", help="where a run with --csv keeps what it made (FILE.csv.journal)")
+    made.add_argument("--report", metavar="FILE", help="write what became of each line of the table, CSV or JSON")
     typed = made.parse_args(words)
-    if bool(typed.name) == bool(typed.csv):
+    several = bool(typed.csv) or bool(typed.facts)
+    if bool(typed.name) == several and not (typed.field and not several):
         raise UsageError("usage", "Give the NAME of one device, or a table of several with --csv.")
+    _check(typed)
     outputs = offline_output.Outputs(typed.qr, typed.label, typed.stick, typed.sheet, typed.font)
-    if offline_output.check(outputs, is_batch=bool(typed.csv)):
+    if offline_output.check(outputs, is_batch=several):
         typed.offline = True
     if typed.offline and not typed.like:
         typed.type = typed.type or OFFLINE_TYPE
-    if typed.csv:
+    device_boot.check(typed.boot)
+    if several:
         from firstlight.cli.device_batch import create_all
 
         return create_all(typed, config, outputs)
-    network = read_network(typed.network) if typed.network else None
-    audience = Audience(serial=typed.serial) if typed.serial else None
 
     def act(desk: Desk) -> int:
-        new = new_device(desk, typed, typed.name, typed.type, tuple(typed.tag), audience, network)
-        reply = desk.exchange(desk.dialect.create(desk.endpoint, desk.workspace, desk.key, new))
-        return conclude(desk.dialect.read_created(reply), reply.body, typed, outputs)
+        fields = device_fields.of(desk)
+        values = device_fields.one(desk, fields, typed)
+        new = desk.dialect.new_device(desk.place, values)
+        _refuse_made(desk, new)
+        reply = _asked(desk, new)
+        made = desk.dialect.read_created(desk.place, new, reply)
+        files = device_boot.write_one(typed.boot, desk, made, values)
+        if hasattr(desk.dialect, "read_invited"):
+            return conclude(desk.dialect.read_invited(reply), reply.body, typed, outputs, files)
+        return _conclude_other(desk, made, typed, outputs, files)
 
     return desks.at_desk(typed, config, act)
+
+
+def _refuse_made(desk: Desk, new: object) -> None:
+    """Raises UsageError ``device_exists``, where the platform can be asked for a device before it is made."""
+    if not hasattr(desk.dialect, "find"):
+        return
+    found: Listed | None = desk.dialect.read_found(desk.place, new, desk.exchange(desk.dialect.find(desk.place, new)))
+    if found is not None:
+        raise UsageError("device_exists", f"{desk.platform} has it already: {found.device_id}. Nothing was made.")
+
+
+def _asked(desk: Desk, new: object) -> HttpReply:
+    """The answer to create. Raises UnreachableError, with where to look for a device that may be there all the same."""
+    try:
+        return desk.exchange(desk.dialect.create(desk.place, new))
+    except UnreachableError as error:
+        if error.code.startswith("reply_"):
+            error.hint = "The device may have been made all the same; see: firstlight device list."
+        raise
+
+
+def _conclude_other(desk: Desk, made: Made, typed: argparse.Namespace, outputs: Outputs, files: list[str]) -> int:
+    """Writes and prints what a platform gave that is not our hub. Raises FirstlightError; returns 0."""
+    names: list[str] = []
+    warnings: list[str] = []
+    try:
+        if offline_output.check(outputs):
+            payload = made.record.get(device_boot.PAYLOAD)
+            if not isinstance(payload, str) or not payload:
+                raise InvitationError("no_offline_payload", "The platform gave no offline payload.")
+            names, warnings = offline_output.write(outputs, [code_of(payload, made.name, typed.type or "")])
+    finally:
+        device_boot.conclude(desk, made, typed, [*files, *names])
+    say(warnings)
+    return 0
+
+
+def _check(typed: argparse.Namespace) -> None:
+    if not typed.csv and not typed.facts and (typed.journal or typed.report):
+        raise UsageError("usage", "--journal and --report belong to a table: --csv FILE.")
+    if typed.csv and typed.facts:
+        raise UsageError("usage", "Give a table with --csv, or facts with --facts, not both.")
+    if STANDARD_INPUT == typed.csv == typed.api_key_file:
+        raise UsageError("usage", "Standard input cannot bring both the table and the operator key.")
 
 
 def add_wish(made: argparse.ArgumentParser) -> None:
@@ -74,66 +131,9 @@ def add_wish(made: argparse.ArgumentParser) -> None:
     )
 
 
-def read_network(path: str) -> Network:
-    """The network in a JSON file, under the names of the hub's API; a secret, so never an argument.
-
-    Raises:
-        UsageError: ``settings_unreadable``, ``settings_invalid``.
-    """
-    try:
-        found = json.loads(read_secret_text(path, "the network"))
-    except (ValueError, RecursionError):
-        found = None
-    texts = {"ssid", "passphrase", "security", "address", "gateway"}
-    if not isinstance(found, dict) or not found or set(found) - texts - {"hidden", "dns"}:
-        raise _unfit(path)
-    if not all(isinstance(found[name], str) for name in texts & set(found)):
-        raise _unfit(path)
-    hidden, dns = found.get("hidden", False), found.get("dns", [])
-    if not isinstance(hidden, bool) or not isinstance(dns, list) or not all(isinstance(one, str) for one in dns):
-        raise _unfit(path)
-    passphrase = found.get("passphrase")
-    usual = "wpa" if passphrase or "ssid" not in found else "open"
-    return Network(
-        ssid=found.get("ssid", ""),
-        passphrase=Secret(passphrase) if passphrase else None,
-        security=found.get("security", usual),
-        is_hidden=hidden,
-        address=found.get("address", ""),
-        gateway=found.get("gateway", ""),
-        dns=tuple(dns),
-    )
-
-
-def _unfit(path: str) -> UsageError:
-    return UsageError(
-        "settings_invalid",
-        f"{path} is no network.",
-        'Write it as {"ssid": "…", "passphrase": "…"}, with security, hidden, address, gateway and dns where needed.',
-    )
-
-
-def new_device(
-    desk: Desk,
-    typed: argparse.Namespace,
-    name: str,
-    kind: str | None,
-    tags: tuple[str, ...],
-    audience: Audience | None,
-    network: Network | None,
-) -> NewDevice:
-    """What create is asked for. Raises UsageError where the platform cannot be told some of it."""
-    made: NewDevice = desk.dialect.NewDevice(
-        name, kind, typed.workflow_id, tags, typed.offline, typed.like, typed.transport, typed.credential
-    )
-    if audience is None and network is None:
-        return made
-    if not hasattr(made, "audience"):
-        raise UsageError("usage", f"The platform {desk.platform} takes neither a serial number nor a network.")
-    return made._replace(audience=audience, network=network)
-
-
-def conclude(created: Created, body: bytes, typed: argparse.Namespace, outputs: Outputs) -> int:
+def conclude(
+    created: Created, body: bytes, typed: argparse.Namespace, outputs: Outputs, files: Sequence[str] = ()
+) -> int:
     """Writes and prints what the platform gave. Raises FirstlightError; returns the exit status."""
     is_written = offline_output.check(outputs)
     names: list[str] = []
@@ -148,7 +148,7 @@ def conclude(created: Created, body: bytes, typed: argparse.Namespace, outputs: 
         else:
             show_invitation(created, is_offline=typed.offline, is_written=bool(names))
     if not typed.json:
-        for name in names:
+        for name in (*files, *names):
             print(f"written: {name}")
     say(warnings)
     return 0
@@ -217,8 +217,8 @@ def invited(
     """Another invitation of a device, and the platform's answer as it came. Raises FirstlightError."""
     call = desks.of(desk, "invite")
     more = (audience, network) if audience or network else ()
-    reply = desk.exchange(call(desk.endpoint, desk.workspace, desk.key, device_id, *more))
-    return desk.dialect.read_created(reply), reply.body
+    reply = desk.exchange(call(desk.place, device_id, *more))
+    return desk.dialect.read_invited(reply), reply.body
 
 
 def invited_codes(desk: Desk, device_ids: Sequence[str], typed: argparse.Namespace) -> list[OfflineCode]:
@@ -232,9 +232,7 @@ def invited_codes(desk: Desk, device_ids: Sequence[str], typed: argparse.Namespa
         created, _ = invited(desk, device_id, audience, network)
         if not created.qr_payload:
             raise InvitationError("no_offline_payload", f"{device_id} has no offline payload.")
-        record = desk.dialect.read_shown(
-            desk.exchange(desk.dialect.show(desk.endpoint, desk.workspace, desk.key, device_id))
-        )
+        record = desks.shown(desk, device_id).record
         name, kind = (value if isinstance(value := record.get(key), str) else "" for key in ("name", "type"))
         found.append(code_of(created.qr_payload, name, kind)._replace(device_id=device_id))
     return found

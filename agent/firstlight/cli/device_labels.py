@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+
 from firstlight.cli import desk as desks
 from firstlight.cli import offline_output, options
 from firstlight.cli.desk import Desk
@@ -17,6 +20,9 @@ STICK = (
     "Write the files of a USB stick for boxes without a network: device.json for one device, device-SERIAL.json for "
     "each of several. From what 'device create --json' printed ('-' = standard input), or by inviting devices anew."
 )
+
+# What is no file of that name and can be a device's id is one; "-" alone is standard input.
+DEVICE_ID = re.compile(r"(?!-)[A-Za-z0-9_-]{1,256}")
 
 
 def labels(words: list[str], config: str | None) -> int:
@@ -35,7 +41,12 @@ def stick(words: list[str], config: str | None) -> int:
 
 
 def _perform(made: options.Parser, words: list[str], config: str | None, what: str) -> int:
-    made.add_argument("source", metavar="FILE", nargs="?", help="JSON or CSV with payloads; '-' = standard input")
+    made.add_argument(
+        "source",
+        metavar="DEVICE_ID",
+        nargs="?",
+        help="the device to invite anew, or a FILE: JSON or CSV with payloads, '-' = standard input",
+    )
     made.add_argument(
         "--device", metavar="DEVICE_ID", action="append", default=[], help="invite this device anew; may be repeated"
     )
@@ -46,8 +57,10 @@ def _perform(made: options.Parser, words: list[str], config: str | None, what: s
         if what == "stick"
         else offline_output.Outputs(label=typed.output, sheet=typed.sheet, font=typed.font)
     )
+    if typed.source and DEVICE_ID.fullmatch(typed.source) and not os.path.lexists(typed.source):
+        typed.device, typed.source = [typed.source, *typed.device], None
     if bool(typed.source) == bool(typed.device):
-        raise UsageError("usage", "Give a FILE with payloads, or devices to invite anew with --device.")
+        raise UsageError("usage", "Give a DEVICE_ID, or a FILE with payloads; further devices with --device.")
     offline_output.check(outputs)
 
     def conclude(codes: list[OfflineCode]) -> int:

@@ -24,6 +24,15 @@ COLUMNS = (
 )
 # Not of every platform: a column only where a device has it.
 SOMETIMES = frozenset({"rfdm_version", "transport", "credential", "certificate_ends_at"})
+# What every platform can tell, by the names that --json has them under.
+COMMON = (
+    ("id", False),
+    ("name", True),
+    ("platform", False),
+    ("status", False),
+    ("last_heartbeat", False),
+    ("raw_status", True),
+)
 STATUSES = ("online", "offline", "unknown")
 REVOKED = "revoked"
 WIDEST = 40
@@ -56,7 +65,17 @@ class Wanted(NamedTuple):
 
 def table(records: list[Record]) -> Iterable[str]:
     """The lines of the table, its titles first."""
-    columns = [one for one in COLUMNS if one[1] not in SOMETIMES or any(record.get(one[1]) for record in records)]
+    yield from _lines(
+        [one for one in COLUMNS if one[1] not in SOMETIMES or any(record.get(one[1]) for record in records)], records
+    )
+
+
+def common_table(records: list[Record]) -> Iterable[str]:
+    """The same for devices of several platforms."""
+    yield from _lines([(name.upper().replace("_", " "), name, is_cut) for name, is_cut in COMMON], records)
+
+
+def _lines(columns: list[tuple[str, str, bool]], records: list[Record]) -> Iterable[str]:
     rows = [[title for title, _, _ in columns]]
     rows += [[_cell(record, name, is_cut) for _, name, is_cut in columns] for record in records]
     widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]

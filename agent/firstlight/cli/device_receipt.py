@@ -36,7 +36,7 @@ def verb(words: list[str], config: str | None) -> int:
 
     def act(desk: Desk) -> int:
         call = desks.of(desk, "receipt")
-        reply = desk.exchange(call(desk.endpoint, desk.workspace, desk.key, link))
+        reply = desk.exchange(call(desk.place, link))
         recorded = desk.dialect.read_recorded(reply)
         if typed.json:
             print(reply.body.decode())

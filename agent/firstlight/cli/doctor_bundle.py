@@ -46,7 +46,7 @@ LIBRARIES = (
 # Of a unit, what may hold anything: comments (but for systemd's own, which name the file), and values handed over.
 COMMENT = re.compile(r"(?m)^[#;](?! /\S+$).*\n?")
 IN_UNIT = re.compile(r"(?m)^((?:Environment|SetCredential(?:Encrypted)?)=\"?[\w.]+[=:]).*")
-UNITS = ("firstlight", "firstlight-provision", "firstlight-firstboot", "firstlight-upgrade")
+UNITS = ("firstlight", "firstlight-provision", "firstlight-firstboot", "firstlight-upgrade", "firstlight-hooks")
 
 
 def write(path: str, findings: Sequence[Finding], case: Case) -> None:

@@ -12,16 +12,26 @@ from typing import cast
 import firstlight
 from firstlight.cli import next_step, upgraded_by
 from firstlight.cli.doctor_case import Case, Hub
-from firstlight.cli.enrolling import spoken
+from firstlight.cli.durations import spoken
 from firstlight.cli.settings import proxy_of
 from firstlight.core.diagnosis import FAILURE, NO_NETWORK, NOTE, Finding, failed, noted, passed, skipped, warned
 from firstlight.core.interfaces import DevicePlatform
 from firstlight.core.model import Broker, Endpoint, Registration
 from firstlight.errors import HINTS, FirstlightError, UnreachableError
 from firstlight.platforms import half
-from firstlight.system import checks_box, checks_hardware, checks_route, checks_state, checks_unit, place
+from firstlight.system import (
+    checks_box,
+    checks_hardware,
+    checks_hooks,
+    checks_route,
+    checks_state,
+    checks_unit,
+    checks_waiting,
+    place,
+)
 from firstlight.system.clock import clock_floor_s
 from firstlight.system.store import RUNNING
+from firstlight.system.synced import is_synced
 from firstlight.system.upgrades import BY_PACKAGE
 from firstlight.transports import checks_broker, checks_way
 from firstlight.transports.proxy import Proxy
@@ -42,7 +52,7 @@ def plan(case: Case) -> dict[str, Perform]:
     return {
         "settings": lambda: _settings(case),
         "python": lambda: checks_box.python(place.prefix()),
-        "clock": lambda: checks_box.clock(time.time(), clock_floor_s(case.store), checks_box.is_synchronised()),
+        "clock": lambda: checks_box.clock(time.time(), clock_floor_s(case.store), is_synced()),
         "disk": lambda: checks_box.disk(settings.state_dir),
         "permissions": lambda: _permissions(case),
         "state": lambda: case.kept[1],
@@ -54,6 +64,9 @@ def plan(case: Case) -> dict[str, Perform]:
         "beats": lambda: _beats(case),
         "refusal": lambda: _refusal(case),
         "spool": lambda: checks_state.spool(settings.state_dir, case.published, time.time()),
+        "hooks": lambda: checks_hooks.hooks(settings.hooks_dir, settings.state_dir),
+        "keys": lambda: _keys(case),
+        "waiting": lambda: checks_waiting.waiting(checks_waiting.asked(), is_needed=_is_waiting(case)),
         "camera": checks_hardware.camera,
         "scan": checks_hardware.scan,
         "led": lambda: checks_hardware.led(str(getattr(settings, "led", ""))),
@@ -86,7 +99,7 @@ def _enrolled(case: Case, check: str, perform: Callable[[Registration], Finding]
 
 def _secure(hub: Hub, check: str, perform: Perform) -> Finding:
     if hub.endpoint.scheme == "http":
-        return skipped(check, "because the hub is asked in plain HTTP, on this machine only")
+        return skipped(check, "because the platform is asked in plain HTTP, on this machine only")
     return perform()
 
 
@@ -104,7 +117,7 @@ def _settings(case: Case) -> Finding:
             error = other
     if error is not None:
         return failed("settings", f"{error.message} [{error.code}]", error.hint, code=error.code)
-    told_by = f" The hub is {case.hub.endpoint.url}, as {case.hub.told_by} says." if case.hub else ""
+    told_by = f" The address is {case.hub.endpoint.url}, as {case.hub.told_by} says." if case.hub else ""
     return passed("settings", f"The settings can be used.{told_by}")
 
 
@@ -127,6 +140,23 @@ def _trust(case: Case, hub: Hub) -> Finding:
 
 def _credential(case: Case, registration: Registration) -> Finding:
     return checks_state.credential(case.settings.state_dir, registration, case.now_s())
+
+
+def _is_waiting(case: Case) -> bool:
+    return case.registration is None and not case.is_provisioned
+
+
+def _keys(case: Case) -> Finding:
+    from firstlight.cli.upgrade_bundle import trusted
+
+    is_needed = _is_waiting(case)
+    return checks_waiting.keys(
+        case.trust_dir,
+        trusted,
+        is_needed=is_needed,
+        waits=is_needed and checks_waiting.asked().get("UnitFileState") == "enabled",
+        takes_any=case.settings.payload_trust == "any",
+    )
 
 
 def _is_managed() -> bool:
@@ -188,14 +218,14 @@ def judged_refusal(published: dict[str, object]) -> Finding:
     """What the hub last said of this device: it is not asked again, since that would be a heartbeat."""
     state, code = str(published.get("state")), str(published.get("reason") or "")
     if state in ("parked", "retired"):
-        said = f"The hub refuses this device: {published.get('message') or ''} [{code or state}]"
+        said = f"The platform refuses this device: {published.get('message') or ''} [{code or state}]"
         return failed("refusal", said, str(published.get("hint") or HINTS.get(code, "")), code=code or state)
     if published.get("clone"):
         said = "Two boxes beat with this device's identity. [clone_suspected]"
         return failed("refusal", said, HINTS["clone_suspected"], code="clone_suspected")
     if state == "online":
-        return passed("refusal", "The hub accepts this device.")
-    return noted("refusal", "The hub has not refused this device; the agent has no word of it at the moment.")
+        return passed("refusal", "The platform accepts this device.")
+    return noted("refusal", "The platform has not refused this device; the agent has no word of it at the moment.")
 
 
 # -- the way to the hub ----------------------------------------------------------------------------------------------
@@ -226,7 +256,10 @@ def _hub(case: Case, hub: Hub) -> Finding:
     check_dates = case.clock.is_trustworthy()
     try:
         with HttpCalls(hub.trust, case.proxy, check_dates=check_dates, identity=case.identity) as calls:
-            reply = calls.exchange(dialect.probe(hub.endpoint), CALL_S)
+            call = dialect.probe(hub.endpoint)
+            if call is None:
+                return skipped("hub", "because this platform answers nobody but its devices")
+            reply = calls.exchange(call, CALL_S)
         case.server_time_s, case.told_at_s = dialect.read_probe(reply), time.monotonic()
     except UnreachableError as error:
         return failed("hub", f"{error.message} [{error.code}]", error.hint, code=error.code)
@@ -240,13 +273,13 @@ def _hub(case: Case, hub: Hub) -> Finding:
 
 def _skew(case: Case) -> Finding:
     if case.server_time_s is None:
-        return skipped("skew", "because the hub was not asked")
+        return skipped("skew", "because the platform was not asked")
     skew_s = case.now_s() - time.time()
     side = "behind" if skew_s > 0 else "ahead of"
     if abs(skew_s) >= SKEW_S:
-        said = f"This box's clock is {spoken(abs(skew_s))} {side} the hub's."
+        said = f"This box's clock is {spoken(abs(skew_s))} {side} the platform's."
         return warned("skew", said, skewS=round(skew_s, 1))
-    return passed("skew", f"This box's clock and the hub's are {abs(skew_s):.1f} s apart.", skewS=round(skew_s, 1))
+    return passed("skew", f"This box's clock and the platform's are {abs(skew_s):.1f} s apart.", skewS=round(skew_s, 1))
 
 
 def _broker(case: Case, registration: Registration) -> Finding:
@@ -256,7 +289,7 @@ def _broker(case: Case, registration: Registration) -> Finding:
     if case.store.holder(RUNNING) or case.published.get("pid"):
         return _line(case, registration, broker)
     dialect = cast(DevicePlatform, half(registration.platform, "device"))
-    made = dialect.login(registration, case.clock.moment().boot_id)
+    made = dialect.login(registration, case.clock.moment(), knows_time=case.clock.knows_time())
     if made is None:
         return skipped("broker", "because this platform has no broker")
     return checks_broker.login(

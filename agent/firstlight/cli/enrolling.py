@@ -1,35 +1,45 @@
 """The act of enrolling, as resumable steps: key, attempt, pre-flight, redeem, registration, first beat.
 
-A crash at any point repeats the step it was in: key and attempt id are fsynced before the first request, the hub
-answers the same key with the same registration, and the registration is fsynced before the first beat. Nothing here
-names a concrete part; ``cli/enroll.py`` hands them in.
+Of an invitation that is a finished credential ("finished") the first beat is the first call; one that asks a server
+where the device belongs ("bootstrap") redeems there. A crash at any point repeats the step it was in: key and attempt
+id are fsynced before the first request, the hub answers the same key with the same registration, and the registration
+is fsynced before the first beat. Nothing here names a concrete part; ``cli/enroll.py`` hands them in.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeVar
 
 from firstlight import __version__
+from firstlight.cli.durations import spoken
+from firstlight.cli.first_beat import CALL_DEADLINE_S, carried
 from firstlight.core import backoff, lifecycle
+from firstlight.core.exchange import HttpCall, Reply
 from firstlight.core.interfaces import Caller, Clock, DevicePlatform, KeyMaterial, Session
-from firstlight.core.lifecycle import Event
+from firstlight.core.lifecycle import Refused
 from firstlight.core.model import Beat, Facts, Invitation, Metrics, Registration
-from firstlight.daemon.carrier import UNEXPLAINED
-from firstlight.errors import FirstlightError, RefusedError, StateError, UnreachableError, UsageError
+from firstlight.daemon.carrier import UNEXPLAINED, unspoken
+from firstlight.errors import (
+    FirstlightError,
+    InvitationError,
+    RefusedError,
+    StateError,
+    UnreachableError,
+    UsageError,
+)
 from firstlight.wire.facts import facts_hash, facts_object
 
 Result = TypeVar("Result")
 Tell = Callable[[str], None]
 
-CALL_DEADLINE_S = 20.0
 # Waiting does not mend these; the technician must act.
 HOPELESS = frozenset(
     {"tls_pin_mismatch", "tls_untrusted", "tls_wrong_name", "tls_expired", "proxy_auth_required", "redirected"}
+    | UNEXPLAINED
 )
-# A broker learns of a new device a moment after the hub did: waits before its refusal is believed, in seconds.
-BROKER_WAITS_S = (1.0, 2.0, 3.0, 4.0)
 OVER = {"http": "HTTP", "mqtt": "MQTT", "websocket": "MQTT in a WebSocket"}
 ATTEMPT, ENROLLED, FACTS = "attempt.json", "enrolled.json", "facts.json"
 
@@ -82,6 +92,9 @@ class Parts(NamedTuple):
         saw_time: takes the platform's clock, seconds since 1970, whenever it was told.
         tell: prints one line of progress.
         patience_s: how long to go on trying before giving up (the state stays, so that a later call goes on).
+        open_redeem: opens the session for a redeem over MQTT; None where that goes over HTTP.
+        enrolled: hears of the new registration, perhaps twice.
+        knows_time: whether this box's clock was set by somebody who knows.
     """
 
     store: EnrollStore
@@ -97,6 +110,9 @@ class Parts(NamedTuple):
     chance: Callable[[], float]
     tell: Callable[[str], None]
     patience_s: float
+    open_redeem: Callable[[Invitation, Attempt], Session | None] = lambda invitation, attempt: None
+    enrolled: Callable[[Registration], None] = lambda registration: None
+    knows_time: Callable[[], bool] = lambda: False
 
 
 class Enrolled(NamedTuple):
@@ -108,7 +124,13 @@ class Enrolled(NamedTuple):
 
 
 def id_hash(invitation: Invitation) -> str:
-    """What stays of a spent installId: its SHA-256, to recognise the same command pasted twice."""
+    """What stays of a spent installId: its SHA-256, to recognise the same command pasted twice; so of a device file."""
+    if invitation.road != "redeem":
+        broker = invitation.broker.url if invitation.broker else ""
+        named = [invitation.platform, invitation.road, invitation.endpoint.url, broker]
+        named += [invitation.workspace, invitation.device_id, invitation.proof.reveal(), invitation.certificate_pem]
+        named += [text for pair in invitation.extra for text in pair]
+        return hashlib.sha256(json.dumps(named).encode()).hexdigest()
     return hashlib.sha256(invitation.proof.reveal().encode()).hexdigest()
 
 
@@ -131,11 +153,15 @@ def enroll(parts: Parts, dialect: DevicePlatform, invitation: Invitation, facts:
     """From an invitation to a registration and a first accepted beat.
 
     Raises:
-        UsageError: ``already_enrolled`` with another installId.
+        UsageError: ``already_enrolled`` with another installId, or another device file.
         RefusedError, UnreachableError, StateError: as named; calling again goes on where it was.
     """
     registration = parts.store.load_registration()
-    if registration is not None and not knows(parts.store, id_hash(invitation)):
+    is_known = knows(parts.store, id_hash(invitation))
+    if registration is not None and not is_known and kept(parts.store, ATTEMPT).get("refused"):
+        parts.tell(f"the credential of {registration.device_id} was never accepted; it is replaced")
+        registration = None
+    if registration is not None and not is_known:
         raise UsageError("already_enrolled", f"This box is enrolled already, as {registration.device_id}.")
     if registration is not None and not kept(parts.store, ATTEMPT):
         parts.tell(f"already enrolled as {registration.device_id}: nothing to do")
@@ -143,14 +169,15 @@ def enroll(parts: Parts, dialect: DevicePlatform, invitation: Invitation, facts:
         return Enrolled(registration, was_there=True)
     if registration is None:
         attempt = _attempt(parts, invitation)
-        _preflight(parts, dialect, invitation)
-        registration = _redeem(parts, dialect, invitation, attempt, facts)
+        registration = _registered(parts, dialect, invitation, attempt, facts)
         parts.store.write_json(FACTS, facts_object(facts))
         parts.store.save_registration(registration)
-        parts.tell(f"registered as {registration.device_id} in workspace {registration.workspace}")
+        inside = f" in workspace {registration.workspace}" if registration.workspace else ""
+        parts.tell(f"registered as {registration.device_id}{inside}")
     # From here on also after a crash: the attempt stays until the registration was shown to work.
-    not_beating = _first_beat(parts, dialect, registration, facts)
+    not_beating = _first_beat(parts, dialect, invitation, registration, facts)
     parts.store.write_json(ENROLLED, {"installIdHash": id_hash(invitation)})
+    parts.enrolled(registration)
     parts.store.remove(ATTEMPT)
     return Enrolled(registration, was_there=False, not_beating=not_beating)
 
@@ -167,6 +194,22 @@ def _tell_unheeded(parts: Parts, invitation: Invitation, registration: Registrat
         )
 
 
+def _registered(
+    parts: Parts, dialect: DevicePlatform, invitation: Invitation, attempt: Attempt, facts: Facts
+) -> Registration:
+    """By the invitation's road; what is refused for good leaves no attempt behind."""
+    try:
+        if invitation.road == "finished":
+            made = dialect.finished(invitation, attempt, parts.clock.moment().wall_s)
+            return _with_renewal(parts, made, is_handed_over=True)
+        _preflight(parts, dialect, invitation)
+        return _redeem(parts, dialect, invitation, attempt, facts)
+    except (RefusedError, InvitationError, UsageError):
+        # A refused installId is done with; the key stays for the next one.
+        parts.store.remove(ATTEMPT)
+        raise
+
+
 def _attempt(parts: Parts, invitation: Invitation) -> Attempt:
     """Key and attempt id, on disk before anything is sent; those of an interrupted call with the same id."""
     hashed = id_hash(invitation)
@@ -178,49 +221,73 @@ def _attempt(parts: Parts, invitation: Invitation) -> Attempt:
     attempt = Attempt(parts.make_attempt_id(), key.csr_pem, key.key_fingerprint)
     # The hash is enough to go on: the installId itself is typed or piped again, so it never rests on the disk.
     parts.store.write_json(ATTEMPT, {"installIdHash": hashed, "attemptId": attempt.attempt_id})
-    parts.tell("device key ready; it never leaves this box")
+    is_box_made = not invitation.certificate_pem
+    parts.tell("device key ready; it never leaves this box" if is_box_made else "device key ready")
     return attempt
 
 
 def _preflight(parts: Parts, dialect: DevicePlatform, invitation: Invitation) -> None:
     """What can be known to fail without spending the installId: name, route, TLS and pin, the hub itself."""
+    call = dialect.probe(invitation.endpoint)
+    if call is None:
+        return
+    who = invitation.platform
 
     def probe() -> float:
-        return dialect.read_probe(parts.caller.exchange(dialect.probe(invitation.endpoint), CALL_DEADLINE_S))
+        return dialect.read_probe(parts.caller.exchange(call, CALL_DEADLINE_S))
 
-    server_time_s = _patiently(parts, "reach the hub", probe)
+    server_time_s = _patiently(parts, f"reach the {who}", probe)
     recognised = "key pinned" if invitation.trust.pins else "certificate verified"
-    parts.tell(f"hub reached at {invitation.endpoint.url}, {recognised}")
+    parts.tell(f"{who} reached at {invitation.endpoint.url}, {recognised}")
     parts.saw_time(server_time_s)
     skew_s = server_time_s - parts.clock.moment().wall_s
     if abs(skew_s) > 60:
         parts.tell(
-            f"this box's clock is {spoken(abs(skew_s))} {'behind' if skew_s > 0 else 'ahead of'} the hub's; going on"
+            f"this box's clock is {spoken(abs(skew_s))} {'behind' if skew_s > 0 else 'ahead of'} the {who}'s; going on"
         )
 
 
 def _redeem(
     parts: Parts, dialect: DevicePlatform, invitation: Invitation, attempt: Attempt, facts: Facts
 ) -> Registration:
+    session = parts.open_redeem(invitation, attempt)
+
     def once() -> Registration:
         call = dialect.redeem(invitation, attempt, facts, parts.clock.moment())
-        reply = parts.caller.exchange(call, CALL_DEADLINE_S)
-        return _with_renewal(parts, dialect.read_redeemed(invitation, attempt, reply))
+        reply: Reply
+        if session is not None:
+            reply = session.exchange(call, CALL_DEADLINE_S)
+        elif isinstance(call, HttpCall):
+            reply = parts.caller.exchange(call, CALL_DEADLINE_S)
+        else:
+            said = f"On the platform {invitation.platform} a device begins otherwise."
+            raise InvitationError("road_unsupported", said)
+        handed_over = session is not None and bool(invitation.certificate_pem)
+        return _with_renewal(parts, dialect.read_redeemed(invitation, attempt, reply), is_handed_over=handed_over)
 
     try:
-        return _patiently(parts, "redeem the installId", once)
-    except RefusedError:
-        # A refused installId is done with; the key stays for the next one.
-        parts.store.remove(ATTEMPT)
-        raise
+        what = "redeem the installId" if invitation.road == "redeem" else "ask where this device belongs"
+        return _patiently(parts, what, once)
+    finally:
+        if session is not None:
+            session.close()
 
 
-def _with_renewal(parts: Parts, registration: Registration) -> Registration:
-    """A certificate must be for this box's key, or it could never be shown; its renewal is planned at once."""
+def _with_renewal(parts: Parts, registration: Registration, *, is_handed_over: bool = False) -> Registration:
+    """A certificate must be for this box's key, or it could never be shown; its renewal is planned at once.
+
+    Raises:
+        InvitationError: one that was handed over is for another key, or cannot be read.
+        UnreachableError: one that the platform answered with is.
+    """
     pem = registration.credential.certificate_pem
     if not pem:
         return registration
     if parts.fingerprint_of(pem) != registration.key_fingerprint:
+        if is_handed_over:
+            raise InvitationError(
+                "device_file_malformed", "The certificate in the file is not for the key of this box."
+            )
         raise UnreachableError("reply_malformed", "The certificate in the hub's answer is not for this box's key.")
     renew_at_s = parts.renew_at_s(pem, registration.registered_at_s, parts.chance())
     return registration._replace(renew_at_s=renew_at_s)
@@ -244,77 +311,35 @@ def _patiently(parts: Parts, what: str, once: Callable[[], Result]) -> Result:
                 raise KeyboardInterrupt from None
 
 
-def _first_beat(parts: Parts, dialect: DevicePlatform, registration: Registration, facts: Facts) -> str:
-    """Proves the registration with a beat over a session of its own; why it was not accepted, or ""."""
+def _first_beat(
+    parts: Parts, dialect: DevicePlatform, invitation: Invitation, registration: Registration, facts: Facts
+) -> str:
+    """Proves the registration with a beat over a session of its own; why it was not accepted, or "".
+
+    Raises:
+        RefusedError: a credential that was handed over is refused; a better one may take its place.
+    """
     moment = parts.clock.moment()
     sequence = int(moment.monotonic_s * 1000)
     asks = registration.transport == "mqtt"
     beat = Beat(sequence, moment, Metrics(), __version__, facts, facts_hash(facts), asks=asks)
     session = parts.open_session(registration)
     try:
-        event = _carried(parts, dialect, registration, beat, session)
+        event = unspoken(carried(parts, dialect, registration, beat, session), registration)
+    except RefusedError as error:
+        event = Refused(error.code, error.message)
     except FirstlightError as error:
         return f"{error} {error.hint}".rstrip()
     finally:
         session.close()
+    if isinstance(event, Refused) and invitation.road == "finished":
+        before = kept(parts.store, ATTEMPT)
+        parts.store.write_json(ATTEMPT, {**before, "installIdHash": id_hash(invitation), "refused": event.code})
+        raise RefusedError(event.code, event.message)
     if not isinstance(event, lifecycle.Accepted):
-        return getattr(event, "message", "the hub did not accept it")
+        return getattr(event, "message", "the platform did not accept it")
     if event.is_confirmed:
         parts.tell("first heartbeat accepted: this device is online")
     else:
-        parts.tell("first heartbeat taken by the broker; the hub has not answered yet")
+        parts.tell("first heartbeat taken by the broker; the platform has not answered yet")
     return ""
-
-
-def _carried(parts: Parts, dialect: DevicePlatform, registration: Registration, beat: Beat, session: Session) -> Event:
-    """The beat over its session; a broker that refuses is asked a few times, then the hub. Raises FirstlightError."""
-    call = dialect.beat(registration, beat)
-    for wait_s in (*BROKER_WAITS_S, 0.0):
-        try:
-            reply = session.exchange(call, CALL_DEADLINE_S)
-        except UnreachableError as error:
-            if registration.transport != "mqtt" or error.code not in UNEXPLAINED:
-                raise
-            if 0 < wait_s <= parts.patience_s:
-                parts.tell(f"the broker does not know this device yet; trying again in {spoken(wait_s)}")
-                if parts.clock.wait(wait_s):
-                    raise KeyboardInterrupt from None
-                continue
-            return _appealed(parts, dialect, registration, beat, error)
-        if registration.transport == "mqtt" and registration.broker:
-            parts.tell(f"connected to {registration.broker.url} ({getattr(session, 'protocol_name', 'MQTT')})")
-        event = dialect.read_beat(registration, reply)
-        if getattr(event, "code", "") == "mqtt_unavailable" and 0 < wait_s <= parts.patience_s:
-            parts.tell(f"{getattr(event, 'message', '')} Trying again in {spoken(wait_s)}")
-            if parts.clock.wait(wait_s):
-                raise KeyboardInterrupt from None
-            continue
-        return event
-    raise AssertionError("the last wait is none")
-
-
-def _appealed(
-    parts: Parts, dialect: DevicePlatform, registration: Registration, beat: Beat, refused: UnreachableError
-) -> Event:
-    """What the hub itself says of a device that its broker refuses. Raises FirstlightError: the broker's own word."""
-    call = dialect.appeal(registration, beat)
-    if call is None:
-        raise refused
-    session = parts.open_appeal(registration)
-    try:
-        event = dialect.read_beat(registration, session.exchange(call, CALL_DEADLINE_S))
-    except UnreachableError:
-        raise refused from None
-    finally:
-        session.close()
-    if isinstance(event, lifecycle.Accepted):
-        parts.tell(f"the broker refuses this device, the hub does not; heartbeats go over HTTP so far: {refused}")
-    return event
-
-
-def spoken(seconds: float) -> str:
-    """A duration as people say it: ``4 s``, ``12 min``, ``3 h``, ``20 days``."""
-    for limit, unit, name in ((90, 1, "s"), (5400, 60, "min"), (172_800, 3600, "h")):
-        if seconds < limit:
-            return f"{max(1, round(seconds / unit))} {name}"
-    return f"{round(seconds / 86_400)} days"

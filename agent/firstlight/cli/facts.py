@@ -6,6 +6,7 @@ import json
 
 from firstlight.cli import options
 from firstlight.system.facts import read_facts
+from firstlight.system.nameplate import read_nameplate
 from firstlight.system.serial import serial_number
 from firstlight.wire.facts import facts_hash, facts_object
 
@@ -21,6 +22,8 @@ def verb(words: list[str], config: str | None) -> int:
     # Not sent: it is what the serial of an offline payload is compared with, and on its label.
     if serial := settings.serial or serial_number():
         found["serial"] = serial
+    # Nor are these: an inventory wants them, which the desk tells ('firstlight device create --facts').
+    found.update({name: value for name, value in read_nameplate()._asdict().items() if value})
     if typed.json:
         print(json.dumps({**found, "facts_hash": facts_hash(facts)}))
         return 0

@@ -19,9 +19,9 @@ from firstlight.cli.enrolling import Enrolled
 from firstlight.cli.firstboot_notes import NOT_NEEDED, REFUSED, USED, WRONG
 from firstlight.cli.settings import Settings
 from firstlight.core import backoff
-from firstlight.core.model import Invitation
+from firstlight.core.model import Invitation, Secret
 from firstlight.errors import FirstlightError, InvitationError, RefusedError, StateError
-from firstlight.sources import first_boot
+from firstlight.sources import device_file, first_boot
 from firstlight.sources.first_boot import Source
 from firstlight.sources.invitation import decoded, read_invitation
 from firstlight.system import provision_file
@@ -97,8 +97,7 @@ class _FirstBoot:
             return known
         fate = WRONG
         try:
-            text = decoded(first_boot.checked(self._source))
-            ending = self._provision(text) if provisioning.is_offline(text) else self._enroll(read_invitation(text))
+            ending = self._take_in(first_boot.checked(self._source))
             fate = USED
         except FirstlightError as error:
             ending = Ending(error.code, error.message, next_step.typed(error.hint), error.exit_status)
@@ -113,11 +112,20 @@ class _FirstBoot:
         self._note(ending, fate)
         return ending
 
-    def _enroll(self, invitation: Invitation) -> Ending:
+    def _take_in(self, body: bytes) -> Ending:
+        """By what it is. Raises FirstlightError."""
+        if device_file.is_device_file(body):
+            found = device_file.read_device_file(body)
+            return self._enroll(found.invitation, found.key)
+        text = decoded(body)
+        return self._provision(text) if provisioning.is_offline(text) else self._enroll(read_invitation(text))
+
+    def _enroll(self, invitation: Invitation, key: Secret | None = None) -> Ending:
         """Raises FirstlightError where waiting is useless."""
-        done = self._patiently(invitation)
+        done = self._patiently(invitation, key)
         registration = done.registration
-        message = f"This box is enrolled as {registration.device_id} in workspace {registration.workspace}."
+        inside = f" in workspace {registration.workspace}" if registration.workspace else ""
+        message = f"This box is enrolled as {registration.device_id}{inside}."
         hint = f"Its first heartbeat was not accepted yet: {done.not_beating}" if done.not_beating else ""
         # On the disk before the source goes: a crash in between must not make it look unused.
         self._note(Ending(ENROLLED, message), USED)
@@ -134,12 +142,12 @@ class _FirstBoot:
         message = f"{message} {first_boot.take_away(self._source)}"
         return Ending(PROVISIONED, message, service.start(self._settings.state_dir))
 
-    def _patiently(self, invitation: Invitation) -> Enrolled:
+    def _patiently(self, invitation: Invitation, key: Secret | None) -> Enrolled:
         """Goes on for ever while waiting may help. Raises FirstlightError where it does not."""
         failures = 0
         while True:
             try:
-                return enroll.perform(self._settings.state_dir, invitation, self._settings, 0.0, self._tell)
+                return enroll.perform(self._settings.state_dir, invitation, self._settings, 0.0, self._tell, key=key)
             except FirstlightError as error:
                 if error.is_permanent or (isinstance(error, StateError) and error.code not in PASSING):
                     raise
@@ -181,7 +189,7 @@ class _FirstBoot:
         if fate == NOT_NEEDED and self._is_enrolled():
             return Ending(code, message)
         if fate == REFUSED:
-            self._tell(f"{self._source.where}: the hub refused this invitation before: {message} [{code}]")
+            self._tell(f"{self._source.where}: the platform refused this invitation before: {message} [{code}]")
             return Ending(code, message, exit_status=RefusedError.exit_status)
         return None
 

@@ -12,7 +12,7 @@ import os
 import time
 from pathlib import Path
 
-from firstlight.cli.enrolling import spoken
+from firstlight.cli.durations import spoken
 from firstlight.core.lifecycle import CHANGING
 from firstlight.errors import HINTS
 from firstlight.system.clock import SystemClock

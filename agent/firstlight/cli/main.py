@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # verb -> (module, one line for --help); the description completes "could not ..." in error messages.
 ON_THIS_BOX = {
-    "enroll": ("firstlight.cli.enroll", "enroll this box with an installId from the operator"),
+    "enroll": ("firstlight.cli.enroll", "enroll this box with an installId or a device file"),
     "firstboot": ("firstlight.cli.firstboot", "enroll this box with the invitation that waits on it"),
     "scan": ("firstlight.cli.scan", "take in the code on a label, with or without a network"),
     "provision": ("firstlight.cli.provision_service", "wait for this box's code by camera, USB stick and scanner"),
@@ -29,6 +29,7 @@ ON_THIS_BOX = {
     "facts": ("firstlight.cli.facts", "show what this machine tells about itself"),
     "receipt": ("firstlight.cli.receipt", "show a signed code that tells the hub how this box is"),
     "network": ("firstlight.cli.network", "show or set up the network that a code brought"),
+    "hooks": ("firstlight.cli.hooks", "show or run the executables that an integrator has put here"),
     "rotate": ("firstlight.cli.rotate", "replace this box's key and credential now"),
     "upgrade": ("firstlight.cli.upgrade", "upgrade the agent"),
     "reset": ("firstlight.cli.reset", "reset this box, so that it can be enrolled anew"),
@@ -46,6 +47,7 @@ DESK_ACTS = {
     "revoke": "end the device's credential",
     "rotate": "have the credential replaced",
     "remove": "remove the device",
+    "reset-fingerprint": "have the device's certificate forgotten",
 }
 AGAIN = "Run the command again."
 AT_THE_DESK = {

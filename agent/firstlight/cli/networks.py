@@ -12,6 +12,7 @@ from firstlight.cli import next_step
 from firstlight.cli.settings import Settings
 from firstlight.core.provision import Network
 from firstlight.errors import FirstlightError, InvitationError, StateError
+from firstlight.system import hooks
 from firstlight.system import network as hook
 from firstlight.system.store import StateDirectory
 
@@ -94,7 +95,15 @@ def apply(store: StateDirectory, folder: str = hook.FOLDER, run: hook.Run = hook
     # The result first: who waits for it must not find neither.
     store.write_json(hook.RESULT, {"code": code, "message": sentence}, durable=False)
     store.remove(hook.WISH)
+    hooks.leave(store.path, hooks.NETWORK, {**_who(store), "code": code, "message": sentence})
     return code, sentence
+
+
+def _who(store: StateDirectory) -> dict[str, object]:
+    try:
+        return hooks.about(store.load_registration())
+    except StateError:
+        return {}
 
 
 def answer(store: StateDirectory, wait_s: float = WAIT_S) -> tuple[str, str]:

@@ -12,11 +12,11 @@ from pathlib import Path
 SERVICE = "firstlight.service"
 UNIT_FOLDERS = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 COMMAND = re.compile(
-    r"\bfirstlight (?=(?:enroll|firstboot|network|scan|provision|run|status|doctor|logs|facts|receipt|rotate|upgrade|"
-    r"reset|device)\b)"
+    r"\bfirstlight (?=(?:enroll|firstboot|network|scan|provision|run|status|doctor|logs|facts|receipt|hooks|rotate|"
+    r"upgrade|reset|device)\b)"
 )
 ON_STATE = re.compile(
-    r"\bfirstlight (?:enroll|network|scan|run|status|doctor|receipt|rotate|upgrade|reset)\b(?! --help)"
+    r"\bfirstlight (?:enroll|network|scan|run|status|doctor|receipt|hooks|rotate|upgrade|reset)\b(?! --help)"
 )
 _typed_state_dir = ""
 

@@ -170,10 +170,12 @@ def write_stick(folder: str, codes: Sequence[OfflineCode], *, are_many: bool = F
     if are_many or len(codes) > 1:
         check_serials([code.serial for code in codes], [code.called for code in codes])
         goals = [f"device-{code.serial}.json" for code in codes]
+    files: dict[str, bytes] = {}
     for name, code in zip(goals, codes, strict=True):
         content: dict[str, object] = {"format": STICK_FORMAT, "payload": code.payload.reveal()}
         content |= {key: value for key, value in (("serial", code.serial), ("name", code.name)) if value}
-        output_file.write(Path(folder, name), json.dumps(content, indent=1).encode() + b"\n")
+        files[name] = json.dumps(content, indent=1).encode() + b"\n"
+    output_file.write_all(folder, files)
     return [str(Path(folder, name)) for name in goals]
 
 

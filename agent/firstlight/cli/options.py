@@ -85,6 +85,11 @@ def hub_of(settings: Settings) -> tuple[Endpoint, Trust]:
         raise UsageError(
             "usage", "The hub's address is missing.", "Give --hub https://HOST:PORT, or set FIRSTLIGHT_HUB."
         )
+    return parse_endpoint(settings.hub), trust_of(settings)
+
+
+def trust_of(settings: Settings) -> Trust:
+    """How a platform is recognised, by ``pin`` and ``ca_file``. Raises as ``hub_of``."""
     pins = tuple(parse_pin(part) for part in settings.pin.split(",") if part.strip())
     ca_pem = ""
     if settings.ca_file:
@@ -95,7 +100,7 @@ def hub_of(settings: Settings) -> tuple[Endpoint, Trust]:
         ca_pem = body.decode("ascii", "replace")
         if PEM_MARK not in ca_pem:
             raise InvitationError("ca_malformed", f"{settings.ca_file} holds no PEM certificate.")
-    return parse_endpoint(settings.hub), Trust(ca_pem, pins)
+    return Trust(ca_pem, pins)
 
 
 @contextmanager

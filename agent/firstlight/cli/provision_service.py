@@ -41,8 +41,9 @@ LOOK_S = 30.0
 UNTOLD_LOOK_S = 2.0
 # A device has its rights and names a moment after its file.
 SETTLE_S = 1.0
-# How long "done" is shown before the service ends and the LED is given back.
-DONE_S = 5.0
+# How long "done" is shown before the service ends, the LED is given back and the agent starts. Whoever put a stick in
+# stands on a ladder, looks at the port and comes down before looking up: ten seconds, and as many again to be sure.
+DONE_S = 20.0
 INTERESTING = ("video", "ttyACM", "ttyUSB", "serial", "input", "event", "usb-", "by-", "media", "v4l")
 
 

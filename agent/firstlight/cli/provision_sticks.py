@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 LOOK_S, WRITE_S = 30.0, 15.0
 AWAY = ".away"
 MAX_SAME = 3
+UNREAD = {
+    "blurred": "There is a code in the picture, but it is blurred: take it again, held still and in good light.",
+    "far": "There is a code in the picture, but it is too small: take it again from nearer.",
+}
+UNREAD_NONE = "There is no code in the picture that could be read."
 Give = Callable[[Answer], None]
 
 
@@ -283,7 +288,7 @@ def _texts(body: bytes, name: str) -> Sequence[str]:
     except MemoryError:
         raise InvitationError("picture_too_large", "The picture is too large for this box.") from None
     if not reading.texts:
-        raise InvitationError("code_not_found", f"There is no code in it that can be read ({reading.seen}).")
+        raise InvitationError("code_not_found", UNREAD.get(reading.seen, UNREAD_NONE))
     return kinds.chosen(reading.texts)
 
 

@@ -25,7 +25,7 @@ from firstlight.system import nonces, provision_file
 from firstlight.system.clock import SystemClock, clock_floor_s
 from firstlight.system.keys import KeyFile
 from firstlight.system.provision_file import Kept
-from firstlight.system.serial import serial_number
+from firstlight.system.serial import is_hidden, serial_number
 from firstlight.system.store import KEY, StateDirectory
 from firstlight.system.synced import is_synced
 
@@ -35,6 +35,10 @@ MAX_TEXT = 8192
 # A hub whose clock is decades ahead must not have this box refuse every honest code after it.
 BELIEVED_S = 10 * 365 * 86_400.0
 WHOLE, PART = re.compile(r"FL1:", re.IGNORECASE), re.compile(r"FL1P:", re.IGNORECASE)
+HIDDEN_SERIAL = (
+    "Only root may read this machine's serial number: run 'sudo firstlight scan', or have the operator write it into "
+    'the settings, as serial = "...".'
+)
 LATER = "it registers by itself as soon as it can reach the hub"
 
 
@@ -151,6 +155,14 @@ def time_bounds(store: StateDirectory) -> TimeBounds:
     return TimeBounds(clock.moment().wall_s, counts, floor_s)
 
 
+def explained(error: InvitationError, payload: Payload, identity: Identity, *, is_hidden: bool) -> InvitationError:
+    """With the next step for a box that has a serial number and may not read it; every other error as it is."""
+    names_serial = payload.audience is not None and bool(payload.audience.serial)
+    if error.code == "payload_not_for_this_box" and names_serial and not identity.serial and is_hidden:
+        error.hint = HIDDEN_SERIAL
+    return error
+
+
 class _Taking:
     """One text on its way in."""
 
@@ -187,7 +199,11 @@ class _Taking:
         payload = self._taken.payload
         if payload is None:
             return
-        admit(payload, bounds, self._identity())
+        identity = self._identity()
+        try:
+            admit(payload, bounds, identity)
+        except InvitationError as error:
+            raise explained(error, payload, identity, is_hidden=is_hidden()) from None
         if self._store.is_there() and nonces.seen(self._store, payload.nonce):
             raise InvitationError("payload_seen", "This box took this code in before.")
 

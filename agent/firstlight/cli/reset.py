@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 
-from firstlight.cli import networks, next_step, options
+from firstlight.cli import networks, next_step, options, service
 from firstlight.cli.enrolling import ATTEMPT, ENROLLED
 from firstlight.errors import StateError, UsageError
 from firstlight.system import provision_file
@@ -46,6 +46,8 @@ def verb(words: list[str], config: str | None) -> int:
         raise
     networks.forget(settings, print)
     print("This box is not enrolled any more.")
+    if said := service.wait_for_code(settings.state_dir):
+        print(said)
     return 0
 
 
@@ -58,5 +60,5 @@ def _refuse_while_running(store: StateDirectory) -> None:
 def _confirmed(state_dir: str) -> bool:
     if not sys.stdin.isatty():
         return False
-    print(f"Forget the registration in {state_dir}? The hub keeps the device's record. [y/N] ", end="", flush=True)
+    print(f"Forget the registration in {state_dir}? The platform keeps the device's record. [y/N] ", end="", flush=True)
     return sys.stdin.readline(16).strip().lower() in ("y", "yes")

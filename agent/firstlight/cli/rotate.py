@@ -23,7 +23,9 @@ from firstlight.errors import (
     StateError,
     UnreachableError,
     UpgradeError,
+    UsageError,
 )
+from firstlight.platforms import has_half
 from firstlight.system import changes, place
 from firstlight.system.store import LOCK, RUNNING, WISH, StateDirectory
 
@@ -42,6 +44,7 @@ def verb(words: list[str], config: str | None) -> int:
 
     Raises:
         NotEnrolledError: ``not_enrolled``, ``retired``.
+        UsageError: ``no_renewal``, on a platform that has no such call.
         RefusedError: the hub's own no, by its code.
         UnreachableError: ``rotation_failed``; the present credential stays in use.
         StateError: the state directory cannot be read or written, or another verb is at work.
@@ -57,6 +60,8 @@ def verb(words: list[str], config: str | None) -> int:
     before = store.load_registration() if Path(settings.state_dir).is_dir() else None
     if before is None:
         raise _unknown(settings)
+    if not has_half(before.platform, "renewal"):
+        raise UsageError("no_renewal", f"The platform {before.platform} replaces no credential at a box's word.")
     if place.is_upgrading():
         raise UpgradeError("upgrade_under_way", "An upgrade is being proved; the credential stays as it is until then.")
     teller = _Teller(is_silent=typed.json)

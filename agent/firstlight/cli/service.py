@@ -1,4 +1,4 @@
-"""Starting the service ``firstlight`` once this box is enrolled, where systemd runs and knows it."""
+"""Starting the service ``firstlight`` once this box is enrolled, and the one that waits for its code before."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from firstlight.cli import next_step
 from firstlight.errors import StateError
 from firstlight.system.store import RUNNING, StateDirectory
 
-UNIT = "firstlight"
+UNIT, WAITING = "firstlight", "firstlight-provision"
 # Starting takes a second; the unit itself gives up after 60 s.
 MAY_TAKE_S = 90
 
@@ -33,6 +33,25 @@ def start(state_dir: str) -> str:
     if _systemctl("start", UNIT):
         return f"The service {UNIT} was started; it runs after each boot. See: {next_step.typed('firstlight status')}"
     return f"The service {UNIT} does not start. See why: journalctl -u {UNIT} -n 20"
+
+
+def wait_for_code(state_dir: str) -> str:
+    """Starts the service that waits for this box's code, where it is installed and switched on, and root asks.
+
+    Args:
+        state_dir: as for ``start``.
+
+    Returns:
+        one sentence, "" where there is no such service, or it is switched off.
+    """
+    if not next_step.has_service() or not _systemctl("is-enabled", "--quiet", WAITING):
+        return ""
+    if os.geteuid() != 0:
+        return f"To have this box wait for a code again: sudo systemctl start {WAITING}"
+    hand_over(state_dir)
+    if _systemctl("start", "--no-block", WAITING):
+        return f"This box waits for a code again: the service {WAITING} was started."
+    return f"The service {WAITING} does not start. See why: journalctl -u {WAITING} -n 20"
 
 
 def wake(state_dir: str) -> None:

@@ -35,6 +35,8 @@ SETTINGS = {
     "device_type": ("FIRSTLIGHT_DEVICE_TYPE", "type of this box, for payloads that are for one type only"),
     "serial": ("FIRSTLIGHT_SERIAL", "serial number of this box, where the machine's own is not the one on the label"),
     "apply_network": ("FIRSTLIGHT_APPLY_NETWORK", "whether a payload may set up the network: no, or yes"),
+    "hooks_dir": ("FIRSTLIGHT_HOOKS_DIR", "folder of the hooks, with one folder for each kind of event"),
+    "hook_limit_s": ("FIRSTLIGHT_HOOK_LIMIT_S", "how long a hook may take, 1 to 3600 seconds: 60"),
     "camera_command": ("FIRSTLIGHT_CAMERA_COMMAND", "command that writes pictures, for a camera without /dev/video"),
     "scanner_device": ("FIRSTLIGHT_SCANNER_DEVICE", "hand scanners of the headless service: paths, or none"),
     "led": ("FIRSTLIGHT_LED", "LED that answers, a name in /sys/class/leds, or none"),
@@ -61,6 +63,8 @@ class Settings(NamedTuple):
     device_type: str = ""
     serial: str = ""
     apply_network: str = ""
+    hooks_dir: str = ""
+    hook_limit_s: str = ""
     camera_command: str = ""
     scanner_device: str = ""
     led: str = ""
@@ -86,13 +90,15 @@ def load(config: str | None, flags: dict[str, str | None], env: dict[str, str] |
         if found.setdefault(name, choices[0]) not in choices:
             raise UsageError("settings_invalid", f"The setting {name!r} must be one of: {', '.join(choices)}.")
     settings = Settings(**found)
-    trust_dir = settings.trust_dir or str((Path(config) if config else _usual_file(env)).parent / "trust.d")
+    beside = (Path(config) if config else _usual_file(env)).parent
+    trust_dir, hooks_dir = settings.trust_dir or str(beside / "trust.d"), settings.hooks_dir or str(beside / "hooks")
     state_dir = settings.state_dir or _default_state_dir(env)
     runtime_dir = settings.runtime_dir or env.get("RUNTIME_DIRECTORY", "").split(":")[0]
     return settings._replace(
         state_dir=str(Path(state_dir).expanduser().absolute()),
         runtime_dir=str(Path(runtime_dir).absolute()) if runtime_dir else "",
         trust_dir=str(_expanded(trust_dir).absolute()),
+        hooks_dir=str(_expanded(hooks_dir).absolute()),
     )
 
 
@@ -126,7 +132,21 @@ def _expanded(path: str) -> Path:
         return Path(path)
 
 
+def desk_tables(config: str | None, env: dict[str, str] | None = None) -> dict[str, dict[str, str]]:
+    """What the settings file says of each platform's desk, its tables ``[desk.NAME]``; the same file as ``load``.
+
+    Raises:
+        UsageError: ``settings_invalid``, ``settings_unreadable``.
+    """
+    return _parsed(config, dict(os.environ) if env is None else env)[1]
+
+
 def _from_file(config: str | None, env: dict[str, str]) -> dict[str, str]:
+    return _parsed(config, env)[0]
+
+
+def _parsed(config: str | None, env: dict[str, str]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """The settings of the file, and the tables of its desks."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -141,13 +161,14 @@ def _from_file(config: str | None, env: dict[str, str]) -> dict[str, str]:
             raise UsageError(
                 "settings_unreadable", f"The settings file {path} does not exist.", "Check the path."
             ) from None
-        return {}
+        return {}, {}
     except OSError as error:
         raise unreadable(f"The settings file {path}", error) from None
     try:
         parsed = tomllib.loads(body.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise UsageError("settings_invalid", f"{path} is not valid TOML: {error}.") from None
+    desks = _desks(parsed.pop("desk", {}), path)
     for name, value in parsed.items():
         if name not in SETTINGS:
             raise UsageError(
@@ -155,7 +176,19 @@ def _from_file(config: str | None, env: dict[str, str]) -> dict[str, str]:
             )
         if not isinstance(value, str):
             raise UsageError("settings_invalid", f"{name!r} in {path} is not a text.")
-    return parsed
+    return parsed, desks
+
+
+def _desks(found: object, path: Path) -> dict[str, dict[str, str]]:
+    tables: dict[str, dict[str, str]] = {}
+    for name, table in (found if isinstance(found, dict) else {"": found}).items():
+        if not isinstance(table, dict):
+            raise UsageError("settings_invalid", f"{path} has no tables in 'desk': write [desk.huawei], a line a name.")
+        wrong = next((key for key, value in table.items() if not isinstance(value, str)), None)
+        if wrong is not None:
+            raise UsageError("settings_invalid", f"'{wrong}' in [desk.{name}] of {path} is not a text.")
+        tables[name] = table
+    return tables
 
 
 def read_bounded(path: Path, limit_bytes: int) -> bytes:

@@ -90,6 +90,8 @@ def read(settings: Settings) -> dict[str, object]:
         found["upgrade"] = upgrade
     if holder and (weakened := _weakened(settings, store)):
         found["weakened"] = weakened
+    if hooks := _hooks(settings):
+        found["hooks"] = hooks
     if store.repairs:
         found["repairs"] = store.repairs
     is_ours = live.get("deviceId") == registration.device_id
@@ -144,6 +146,15 @@ def _weakened(settings: Settings, store: StateDirectory) -> str:
         if run_file is not None:
             return str(run_file.get("weakened") or "")
     return ""
+
+
+def _hooks(settings: Settings) -> str:
+    """Which hooks did not end well; "" = none."""
+    from firstlight.system import checks_hooks  # here: most boxes have none
+
+    if not Path(settings.hooks_dir).is_dir():
+        return ""
+    return checks_hooks.in_words(checks_hooks.ended_wrong(settings.hooks_dir, settings.state_dir))
 
 
 def _last_change(store: StateDirectory) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from firstlight.cli import next_step
-from firstlight.cli.enrolling import spoken
+from firstlight.cli.durations import spoken
 from firstlight.core.detached import WAITING
 from firstlight.core.model import UPGRADE_MANAGED, UPGRADE_UNATTENDED
 from firstlight.errors import HINTS
@@ -20,7 +20,8 @@ LABELS = (
     ("device", "deviceId"),
     ("workspace", "workspace"),
     ("platform", "platform"),
-    ("hub", "endpoint"),
+    ("hub", "hub"),
+    ("address", "address"),
     ("transport", "pairing"),
     ("broker", "broker"),
     ("certificate", "certificate"),
@@ -35,6 +36,7 @@ LABELS = (
     ("warning", "brokerWarning"),
     ("warning", "cloneWarning"),
     ("warning", "sandboxWarning"),
+    ("hooks", "hooks"),
     ("first boot", "firstBoot"),
 )
 
@@ -51,9 +53,10 @@ def show(found: dict[str, object], now_s: float, wall_s: float) -> None:
         print(repair)
     if found["state"] == "not_enrolled":
         print(next_step.typed("To enroll: firstlight enroll INSTALL_ID --hub https://HOST:PORT --pin sha256//…"))
+        print(next_step.typed("With the device file that the desk made: firstlight enroll --file FILE"))
         print(next_step.typed("Without a network: firstlight scan takes in the code on its label."))
     elif found["state"] == "enrolling":
-        print(next_step.typed("To go on: firstlight enroll with the same INSTALL_ID."))
+        print(next_step.typed("To go on: firstlight enroll with the same INSTALL_ID, or the same file."))
     elif found["state"] == "stopped":
         print(f"The agent does not run. To start it: {next_step.to_start()}")
     elif found.get("agentRuns") is False:
@@ -89,6 +92,7 @@ def in_words(found: dict[str, object], now_s: float, wall_s: float) -> dict[str,
     if found.get("transport"):
         spoken_by = found.get("protocol") or str(found["transport"]).upper()
         words["pairing"] = f"{spoken_by} with a {found.get('credential', 'secret')}"
+    words["hub" if found.get("platform", "hub") == "hub" else "address"] = str(found.get("endpoint") or "")
     words.update(_upgrade(found.get("upgrade")))
     if found.get("weakened"):
         words["sandboxWarning"] = f"{found['weakened']} [sandbox_weakened] {HINTS['sandbox_weakened']}"
@@ -99,7 +103,9 @@ def in_words(found: dict[str, object], now_s: float, wall_s: float) -> dict[str,
             code = str(found[name])
             words["brokerWarning"] = f"The broker {what}; its beats go over HTTP. [{code}] {HINTS.get(code, '')}"
     if isinstance(skew_s, (int, float)) and abs(skew_s) >= SKEW_WORTH_SHOWING_S:
-        words["clock"] = f"{spoken(abs(skew_s))} {'behind' if skew_s > 0 else 'ahead of'} the hub's"
+        words["clock"] = (
+            f"{spoken(abs(skew_s))} {'behind' if skew_s > 0 else 'ahead of'} the {found.get('platform') or 'hub'}'s"
+        )
     return words
 
 

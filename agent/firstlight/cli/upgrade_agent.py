@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import tempfile
@@ -14,6 +13,7 @@ from typing import IO, Protocol
 
 from firstlight.cli import next_step
 from firstlight.cli.settings import Settings
+from firstlight.cli.upgrade_units import Units
 from firstlight.core.upgrade import Evidence
 from firstlight.errors import UpgradeError
 from firstlight.system import provision_file
@@ -22,11 +22,21 @@ from firstlight.system.store import RUNNING, StateDirectory
 
 UNIT = "firstlight.service"
 UNITS = Path("/etc/systemd/system")
+RULES = Path("/etc/udev/rules.d")
 IS_BOOTED = Path("/run/systemd/system")
 STOP_S, ASK_S, END_S = 120.0, 30.0, 30.0
-OF_OURS = re.compile(r"firstlight(-[a-z]+)?\.(service|path)\Z")
-WAY_BACK = "firstlight-upgrade."  # these units go on after a power cut: what is in doubt may not replace them
 RUNNING_STATES = ("active", "activating", "reloading", "deactivating", "failed")
+
+
+def _systemctl(timeout_s: float, *words: str) -> str:
+    """What it prints; that it fails or hangs is seen by what comes of it."""
+    line = ["systemctl", "--no-ask-password", "--no-pager", *words]
+    try:
+        return subprocess.run(  # noqa: S603 - a fixed command of the system
+            line, capture_output=True, text=True, timeout=timeout_s, check=False, stdin=subprocess.DEVNULL
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
 
 
 class Agent(Protocol):
@@ -64,32 +74,24 @@ class Service:
 
     proves = True
 
-    def __init__(self, releases: Releases, config: str, units: Path = UNITS) -> None:
-        self._releases, self._config, self._units = releases, config, units
+    def __init__(
+        self,
+        releases: Releases,
+        config: str,
+        units: Path = UNITS,
+        rules: Path = RULES,
+        do: Callable[..., object] | None = None,
+    ) -> None:
+        self._releases, self._config, self._units, self._rules = releases, config, units, rules
+        self._do = do or partial(_systemctl, ASK_S)
 
     def was_running(self) -> bool:
         """As ``Agent.was_running``."""
         return _shown("ActiveState").get("ActiveState") in RUNNING_STATES
 
     def put_units(self, release: str, *, is_proved: bool) -> None:
-        """Those units that are installed here, as that release has them; one that was masked or linked stays so."""
-        share = Path(self._releases.folder(release), "share")
-        changed = False
-        for source in sorted(share.iterdir()) if share.is_dir() else []:
-            target = self._units / source.name
-            if not OF_OURS.match(source.name) or not target.is_file() or target.is_symlink():
-                continue
-            if source.name.startswith(WAY_BACK) and not is_proved:
-                continue
-            text = _placed(source.read_text("utf-8"), self._releases.prefix, self._config)
-            if target.read_text("utf-8").rstrip("\n") != text.rstrip("\n"):
-                beside = target.with_name(f".{target.name}.new")
-                beside.write_text(text, "utf-8")
-                beside.chmod(0o644)
-                beside.replace(target)
-                changed = True
-        if changed:
-            _systemctl(ASK_S, "daemon-reload")
+        """As ``upgrade_units.Units.put``."""
+        Units(self._releases, self._config, self._units, self._rules, self._do).put(release, is_proved=is_proved)
 
     def begin(self) -> None:
         """As ``Agent.begin``."""
@@ -260,26 +262,9 @@ def agent_of(
     return Trial(releases, settings)
 
 
-def _placed(text: str, prefix: str, config: str) -> str:
-    """A unit as ``start-service.sh`` puts it: with the paths of this installation."""
-    text = text.replace("/opt/firstlight", prefix).replace("/etc/firstlight/agent.toml", config)
-    return re.sub("/etc/firstlight(?=[^-])", lambda _: str(Path(config).parent), text)
-
-
 def _shown(*names: str) -> dict[str, str]:
     done = _systemctl(ASK_S, "show", UNIT, f"--property={','.join(names)}")
     return dict(line.split("=", 1) for line in done.splitlines() if "=" in line)
-
-
-def _systemctl(timeout_s: float, *words: str) -> str:
-    """What it prints; that it fails or hangs is seen by what comes of it."""
-    line = ["systemctl", "--no-ask-password", "--no-pager", *words]
-    try:
-        return subprocess.run(  # noqa: S603 - a fixed command of the system
-            line, capture_output=True, text=True, timeout=timeout_s, check=False, stdin=subprocess.DEVNULL
-        ).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
 
 
 def _end_with(parent: int) -> None:

@@ -49,9 +49,12 @@ def offered(calls: HttpCalls, registration: Registration, host: Host) -> Offer:
     """The newest release that the hub has for this box.
 
     Raises:
-        UpgradeError: ``bundle_missing``.
+        UpgradeError: ``bundle_missing``; ``upgrade_unsupported`` where the platform is no hub.
         UnreachableError: the hub was not reached, or did not answer as a hub does.
     """
+    if registration.platform != "hub":
+        said = f"The platform {registration.platform} offers no releases of the agent."
+        raise UpgradeError("upgrade_unsupported", said, "Give a bundle: firstlight upgrade FILE")
     path = f"/bundles/latest?arch={host.arch}&python={host.python}"
     call = HttpCall("GET", registration.endpoint.url + path, limit_bytes=MAX_ANSWER)
     reply = calls.exchange(call, ASK_S)

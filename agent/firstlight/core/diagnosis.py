@@ -99,18 +99,18 @@ CHECKS = {
     "state": Check(
         "the box is enrolled, and its registration can be read",
         FAILURE,
-        "Not enrolled: firstlight enroll. Damaged: firstlight reset, then enroll with a new installId.",
+        "Not enrolled: firstlight enroll. Damaged: firstlight reset, then enroll with a new installId or device file.",
     ),
     "trust": Check(
-        "the hub's CA certificate can be read and is within its dates",
+        "the CA certificate of the hub or other platform can be read and is within its dates",
         FAILURE,
-        "Ask the operator for the hub's new CA, then enroll this box anew with a new installId.",
+        "Ask the operator for the new CA, then enroll this box anew with a new installId or device file.",
         ("state",),
     ),
     "credential": Check(
         "the box's credential and its key are there, fit each other and have not run out",
         FAILURE,
-        "Have it replaced: firstlight rotate. If that fails, ask the operator for a new installId.",
+        "Have it replaced: firstlight rotate. If that fails, ask the operator for a new installId or device file.",
         ("state",),
     ),
     "release": Check(
@@ -132,13 +132,13 @@ CHECKS = {
         "See which drop-in takes the protection away: systemctl cat firstlight",
     ),
     "beats": Check(
-        "the agent runs, and when the hub last accepted a heartbeat",
+        "the agent runs, and when the platform last accepted a heartbeat",
         FAILURE,
         "Start the agent: sudo systemctl start firstlight. If it runs, correct what the checks below name.",
         ("state",),
     ),
     "refusal": Check(
-        "the hub has not refused this device",
+        "the platform has not refused this device",
         FAILURE,
         "Ask the operator what happened to this device.",
         ("state",),
@@ -146,7 +146,25 @@ CHECKS = {
     "spool": Check(
         "heartbeats that wait for a network, and whether some were lost",
         WARNING,
-        "Nothing, once the hub is reached: they are handed over by themselves.",
+        "Nothing, once the platform is reached: they are handed over by themselves.",
+    ),
+    "hooks": Check(
+        "an integrator's hooks may be run, and ended well",
+        WARNING,
+        "See which and why: firstlight hooks, and what it wrote: journalctl -t firstlight-hook",
+    ),
+    "keys": Check(
+        "a box that waits for its code trusts a key that may have signed one",
+        WARNING,
+        "Put the hub's public key into /etc/firstlight/trust.d; the operator has it from: firstlight-hub release-key",
+    ),
+    "waiting": Check(
+        "the service that waits for a box's code is switched on and runs, where it is installed",
+        FAILURE,
+        "Switch it on: sudo systemctl enable --now firstlight-provision. Why it ended: firstlight logs --errors",
+        (),
+        False,
+        6.0,
     ),
     "camera": Check(
         "a camera is there and you may use it",
@@ -179,7 +197,7 @@ CHECKS = {
         "Plug the cable in, or connect the Wi-Fi; check that the network gives this box an address: ip address",
     ),
     "dns": Check(
-        "the name of the hub (or of the proxy) is found",
+        "the name of the platform (or of the proxy) is found",
         FAILURE,
         "Check the spelling of the name and the DNS server of this box: cat /etc/resolv.conf",
         ("route",),
@@ -195,9 +213,9 @@ CHECKS = {
         5.0,
     ),
     "port": Check(
-        "the hub's port takes a connection",
+        "the platform's port takes a connection",
         FAILURE,
-        "Check that the hub runs, and that no firewall on the way blocks its port.",
+        "Check that the hub or other platform runs, and that no firewall on the way blocks its port.",
         ("dns", "proxy"),
         True,
         5.0,
@@ -205,7 +223,7 @@ CHECKS = {
     "tls": Check(
         "the other side speaks TLS, with a certificate that this box trusts",
         FAILURE,
-        "Ask the network's administrator to let this box through to the hub without inspecting TLS.",
+        "Ask the network's administrator to let this box through to the platform without inspecting TLS.",
         ("trust", "dns", "proxy", "port"),
         True,
         7.0,
@@ -213,13 +231,13 @@ CHECKS = {
     "pin": Check(
         "the other side shows the key that this box was told",
         FAILURE,
-        "Copy address and pin anew from the operator. If they are right, somebody on the way plays the hub.",
+        "Copy address and pin anew from the operator. If they are right, somebody on the way plays the platform.",
         ("port", "tls"),
         True,
         7.0,
     ),
     "portal": Check(
-        "no login page of a network answers in the hub's place",
+        "no login page of a network answers in the platform's place",
         FAILURE,
         "Log in to the network's page with a browser, or ask for this box to be let through without it.",
         ("dns",),
@@ -235,7 +253,7 @@ CHECKS = {
         7.0,
     ),
     "skew": Check(
-        "this box's clock agrees with the hub's",
+        "this box's clock agrees with the platform's",
         WARNING,
         "Set the clock, or let NTP do it (UDP port 123). Heartbeats go on meanwhile.",
         ("hub",),

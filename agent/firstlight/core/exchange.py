@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 else:
     from firstlight.core.record import NamedTuple
 
-SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-auth-token"})
+SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "x-auth-token", "access_token"})
 
 
 class HttpCall(NamedTuple):
@@ -84,6 +84,34 @@ class MqttReply(NamedTuple):
     answer: bytes | None = None
 
 
+class MqttMessage(NamedTuple):
+    """What a platform said unasked.
+
+    Args:
+        topic: where it came.
+        payload: what.
+    """
+
+    topic: str
+    payload: bytes
+
+    def __repr__(self) -> str:
+        """Shows no payload."""
+        return f"MqttMessage({self.topic}, payload={len(self.payload)} bytes)"
+
+
+class Token(NamedTuple):
+    """What a credential was traded for, good for a while: some platforms take beats over HTTP with it alone.
+
+    Args:
+        text: to be shown with each call.
+        lasts_s: seconds from the answer on.
+    """
+
+    text: Secret
+    lasts_s: float
+
+
 class MqttLogin(NamedTuple):
     """How a session over MQTT begins; a dialect makes one for each connection (a password may be good for one only).
 
@@ -93,8 +121,12 @@ class MqttLogin(NamedTuple):
         user_name: "" for a session that a client certificate alone opens.
         password: None as above.
         keep_alive_s: seconds of silence after which the broker gives the session up.
-        listens_to: topic filter that is subscribed to at once, "" for none.
+        listens_to: topic filters that are subscribed to at once.
         will: what the broker publishes when the session breaks, or None.
+        protocol: 5, or 4 for MQTT 3.1.1 from the start.
+        greets: published, in this order, as soon as the session stands.
+        least_gap_s: seconds between two attempts to connect; a try before that fails without one, ``mqtt_too_soon``.
+        answer_s: seconds that a platform's own answer is awaited.
     """
 
     broker: Broker
@@ -102,8 +134,12 @@ class MqttLogin(NamedTuple):
     user_name: str
     password: Secret | None
     keep_alive_s: int
-    listens_to: str = ""
+    listens_to: tuple[str, ...] = ()
     will: MqttCall | None = None
+    protocol: int = 5
+    greets: tuple[MqttCall, ...] = ()
+    least_gap_s: float = 0.0
+    answer_s: float = 5.0
 
 
 # A dialect makes calls and reads replies of the transport its registration names.

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from firstlight.core.exchange import Call, HttpCall, HttpReply, MqttLogin, Reply
-from firstlight.core.lifecycle import Accepted, Event, Told
+from firstlight.core.exchange import Call, HttpCall, HttpReply, MqttCall, MqttLogin, MqttMessage, Reply, Token
+from firstlight.core.lifecycle import Accepted, Desired, Event, Failed, Told
 from firstlight.core.model import (
     Beat,
     Endpoint,
@@ -23,39 +23,73 @@ from firstlight.core.model import (
 
 
 class DevicePlatform(Protocol):
-    """The device half of a platform's dialect: pure, our types to calls and replies to events."""
+    """The device half of a platform's dialect: pure, our types to calls and replies to events.
 
-    def probe(self, endpoint: Endpoint) -> HttpCall:
-        """A call that spends nothing and shows whether name, route, TLS and platform are right."""
+    ``platforms/plain.py`` has the usual answers, for a ``device.py`` to take what it has nothing of its own to say to.
+    """
+
+    def probe(self, endpoint: Endpoint) -> HttpCall | None:
+        """A call that spends nothing and shows whether name, route, TLS and platform are right; None without one."""
         ...
 
     def read_probe(self, reply: HttpReply) -> float:
         """The platform's clock, seconds since 1970; raises UnreachableError when something else answered."""
         ...
 
-    def redeem(self, invitation: Invitation, attempt: Attempt, facts: Facts, moment: Moment) -> HttpCall:
-        """The call that trades the invitation for a registration."""
+    def finished(self, invitation: Invitation, attempt: Attempt, now_s: float) -> Registration:
+        """The registration that an invitation with the road "finished" is already: no call at all.
+
+        Raises InvitationError where something in it is wrong, or there is no such road (``road_unsupported``).
+        """
         ...
 
-    def read_redeemed(self, invitation: Invitation, attempt: Attempt, reply: HttpReply) -> Registration:
+    def redeem(self, invitation: Invitation, attempt: Attempt, facts: Facts, moment: Moment) -> Call:
+        """The call that trades the invitation for a registration; over MQTT one with a topic for the answer.
+
+        Raises InvitationError where there is no such road (``road_unsupported``).
+        """
+        ...
+
+    def redeem_login(self, invitation: Invitation, moment: Moment, *, knows_time: bool) -> MqttLogin | None:
+        """How the session begins that carries ``redeem`` over MQTT; None where that goes over HTTP."""
+        ...
+
+    def read_redeemed(self, invitation: Invitation, attempt: Attempt, reply: Reply) -> Registration:
         """Raises RefusedError for a named no, UnreachableError for everything that may pass."""
         ...
 
-    def beat(self, registration: Registration, beat: Beat) -> Call:
-        """The call that carries one beat, over the registration's transport."""
-        ...
-
-    def login(self, registration: Registration, boot_id: str) -> MqttLogin | None:
+    def login(self, registration: Registration, moment: Moment, *, knows_time: bool) -> MqttLogin | None:
         """How a session over MQTT begins, made anew for each connection; None for a registration without MQTT.
 
         Args:
             registration: its interval the one that counts by now.
-            boot_id: of this boot, for the last will.
+            moment: now, by this box's clock.
+            knows_time: whether that clock was set by somebody who knows.
         """
         ...
 
-    def heard(self, registration: Registration, message: bytes) -> Told | None:
+    def token_call(self, registration: Registration, moment: Moment, *, knows_time: bool) -> HttpCall | None:
+        """The call that trades the credential for a token, None where beats need none; arguments as for ``login``."""
+        ...
+
+    def read_token(self, registration: Registration, reply: HttpReply) -> Token:
+        """Raises RefusedError for a named no, UnreachableError for everything that may pass."""
+        ...
+
+    def beat(self, registration: Registration, beat: Beat, token: str = "") -> Call:
+        """The call that carries one beat, over the registration's transport; ``token`` where there is one."""
+        ...
+
+    def also(self, registration: Registration, beat: Beat) -> tuple[MqttCall, ...]:
+        """What goes on the same connection after an accepted beat."""
+        ...
+
+    def heard(self, registration: Registration, message: MqttMessage, moment: Moment) -> Told | None:
         """What the platform said unasked; None for what cannot be read."""
+        ...
+
+    def judge(self, registration: Registration, failed: Failed) -> Event:
+        """What a failure of broker or transport means on this platform: itself, or a refusal."""
         ...
 
     def appeal(self, registration: Registration, beat: Beat) -> HttpCall | None:
@@ -156,11 +190,19 @@ class Session(Protocol):
         """Ends the connection, if there is one."""
         ...
 
+    def send(self, calls: tuple[MqttCall, ...], deadline_s: float) -> None:
+        """Publishes, in this order, on the connection that stands; nothing to do for none.
+
+        Raises:
+            UnreachableError: it did not arrive; the next call connects anew.
+        """
+        ...
+
     def fileno(self) -> int:
         """What a wait listens to for words that come unasked; -1 where the session has none to listen to."""
         ...
 
-    def heard(self) -> tuple[bytes, ...]:
+    def heard(self) -> tuple[MqttMessage, ...]:
         """What the platform said unasked, oldest first; never waits.
 
         Raises:
@@ -303,6 +345,14 @@ class Upgrades(Protocol):
         ...
 
 
+class Hooks(Protocol):
+    """What an integrator wants to hear of: left for root's half, which runs the executables."""
+
+    def leave(self, kind: str, about: dict[str, object]) -> None:
+        """Leaves one event, by one of the kinds of ``system/hooks.py`` and without secrets; never raises."""
+        ...
+
+
 class Stop(Protocol):
     """What the signals ask for; as a context it breaks off what is under way when that is a stop."""
 
@@ -328,6 +378,17 @@ class Store(Protocol):
 
     def retire(self, reason: str) -> None:
         """Sets registration and key aside in ``retired/``; nothing is deleted."""
+        ...
+
+    def merge_desired(self, desired: Desired) -> dict[str, object] | None:
+        """Keeps how the operator wants this box to be, on disk when it returns.
+
+        Returns:
+            all that is desired now, ``{service: {property: value}}``; None where it was so already.
+
+        Raises:
+            StateError: ``state_unwritable``, ``desired_unusable``; what was kept before stays.
+        """
         ...
 
     def write_status(self, status: dict[str, object]) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NamedTuple
 
+    from firstlight.core.exchange import MqttCall
     from firstlight.core.model import Offer
 else:
     from firstlight.core.record import NamedTuple
@@ -87,11 +88,28 @@ class Accepted(NamedTuple):
     upgrade: Offer | None = None
 
 
+class Desired(NamedTuple):
+    """How the operator wants this box to be, as the platform keeps it; handed to the hooks, not understood here.
+
+    Args:
+        version: grows with each change, 0 = the platform does not count.
+        text: JSON object, compact, keys sorted: ``{service: {property: value}}``.
+        is_whole: what is not in it is not desired any more; otherwise it adds to what was desired before.
+    """
+
+    version: int
+    text: str
+    is_whole: bool
+
+
 class Told(NamedTuple):
     """What the platform said unasked, between two beats; the fields as in ``Accepted``.
 
     Args:
         left_s: what is left of the wait in which it came (filled in by the runner).
+        answers: what is to be sent back at once.
+        desired: how the operator wants this box to be, None = nothing was said of it.
+        notes: sentences for the log, about what this box is told and cannot answer.
     """
 
     interval_s: float
@@ -102,6 +120,9 @@ class Told(NamedTuple):
     move: str = ""
     upgrade: Offer | None = None
     left_s: float = 0.0
+    answers: tuple[MqttCall, ...] = ()
+    desired: Desired | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Failed(NamedTuple):

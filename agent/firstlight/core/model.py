@@ -25,6 +25,7 @@ BROKER = re.compile(
 )
 BROKER_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 LOOPBACK = re.compile(r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])\Z")
+LOGIN = re.compile(".*@", re.DOTALL)  # in an address: never shown, there may be a password in it
 MAX_TEXT = 4096
 MAX_ATTEMPT = 1_000_000
 # What a box says of itself where nobody upgrades it at the platform's word: no failures.
@@ -120,6 +121,13 @@ class Invitation(NamedTuple):
             credentials of other platforms take the same place.
         transport: "http", "mqtt" or "websocket" where one is asked for, "" = as the platform chooses.
         credential: "secret" or "certificate", "" likewise.
+        road: "redeem" (the proof is traded for a registration), "finished" (the proof is the credential already) or
+            "bootstrap" (a server of the platform's says where the device belongs).
+        device_id, workspace: where they are known before the registration, "" otherwise.
+        broker: where the platform speaks MQTT, None = it does not, or it is told with the registration.
+        certificate_pem: the certificate that is the proof, its chain behind it; its key is in the key store, which
+            finds it by the certificate. "" = the proof is a secret.
+        extra: what only this platform knows, by the names its dialect gives them.
     """
 
     platform: str
@@ -128,6 +136,12 @@ class Invitation(NamedTuple):
     proof: Secret
     transport: str = ""
     credential: str = ""
+    road: str = "redeem"
+    device_id: str = ""
+    workspace: str = ""
+    broker: Broker | None = None
+    certificate_pem: str = ""
+    extra: tuple[tuple[str, str], ...] = ()
 
 
 class Credential(NamedTuple):
@@ -174,6 +188,7 @@ class Registration(NamedTuple):
         transport: "http" or "mqtt": over which the beats go.
         broker: where they go over MQTT; None where the platform has named none.
         renew_at_s: seconds since 1970 by the platform's clock at which the credential is due for renewal, 0.0 = never.
+        extra: what only this platform knows, by the names its dialect gives them; never a secret.
     """
 
     platform: str
@@ -189,6 +204,7 @@ class Registration(NamedTuple):
     transport: str = "http"
     broker: Broker | None = None
     renew_at_s: float = 0.0
+    extra: tuple[tuple[str, str], ...] = ()
 
 
 class Hardware(NamedTuple):
@@ -275,6 +291,13 @@ class Upgraded(NamedTuple):
     message: str = ""
 
 
+class Child(NamedTuple):
+    """A device behind this one, by the platform's id, and whether this one, its gateway, sees it online."""
+
+    device_id: str
+    is_online: bool
+
+
 class Beat(NamedTuple):
     """One heartbeat before a dialect gives it its shape.
 
@@ -288,6 +311,8 @@ class Beat(NamedTuple):
         missed: beats kept while the platform was out of reach, oldest first.
         asks: wants an answer of the platform itself, where a broker would only say that it took the beat.
         upgraded: how the last upgrade ended, with the first beat of a connection; None = there was none.
+        knows_time: whether ``moment.wall_s`` is by a clock that somebody who knows has set.
+        children: devices behind this one, where the platform has not been told how they are now.
     """
 
     sequence: int
@@ -299,6 +324,8 @@ class Beat(NamedTuple):
     missed: tuple[MissedBeat, ...] = ()
     asks: bool = False
     upgraded: Upgraded | None = None
+    knows_time: bool = False
+    children: tuple[Child, ...] = ()
 
 
 class MissedBeat(NamedTuple):
@@ -331,7 +358,7 @@ def parse_endpoint(text: str) -> Endpoint:
     """
     found = ENDPOINT.match(text[:MAX_TEXT].strip())
     if not found:
-        raise InvitationError("endpoint_malformed", f"{text[:80]!r} is not an address the agent can use.")
+        raise InvitationError("endpoint_malformed", f"{LOGIN.sub('***@', text)[:80]!r} is no address of a server.")
     scheme, host, port_text = found.groups()
     port = int(port_text) if port_text else (443 if scheme == "https" else 80)
     if not 0 < port < 65_536:
@@ -349,7 +376,7 @@ def parse_broker(text: str) -> Broker:
     """
     found = BROKER.match(text[:MAX_TEXT].strip())
     if not found:
-        raise InvitationError("endpoint_malformed", f"{text[:80]!r} is not an address of an MQTT broker.")
+        raise InvitationError("endpoint_malformed", f"{LOGIN.sub('***@', text)[:80]!r} is no address of a broker.")
     scheme, host, port_text, path = found.groups()
     port = int(port_text) if port_text else BROKER_PORTS[scheme]
     if not 0 < port < 65_536 or (path and not scheme.startswith("ws")):

@@ -6,21 +6,23 @@
 3.  The broker is tried again, once a beat at most and never for longer than ``TRIAL_S``; the beats between two trials
     cover the wait of ``backoff.retry_wait_s``. Out of reach over HTTP too: what the broker failed by stands, and the
     next beat tries it first.
+4.  What a failure means is the platform's to say (``judge``): some brokers' codes are a refusal there, and are parked.
+5.  Where a platform wants a token, it is asked for before it ends, and once more where a beat shows that it is spent.
 """
 
 from __future__ import annotations
 
 from firstlight.core import backoff
-from firstlight.core.exchange import MqttCall
+from firstlight.core.exchange import HttpReply, MqttCall
 from firstlight.core.lifecycle import Accepted, Failed, Refused
 from firstlight.core.model import Beat
-from firstlight.errors import FirstlightError, UnreachableError
+from firstlight.errors import FirstlightError, RefusedError, UnreachableError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from firstlight.core.exchange import Call
     from firstlight.core.lifecycle import Event, State
-    from firstlight.core.model import MissedBeat
+    from firstlight.core.model import Child, MissedBeat, Registration
     from firstlight.daemon.parts import Parts
     from firstlight.daemon.report import Report
 
@@ -38,8 +40,13 @@ APPEAL_AFTER = 4
 TRIAL_S = 10.0
 # No fault of the broker's: another box has the same identity.
 TAKEN_OVER = "mqtt_taken_over"
+# Nor is that: it was asked again before it wants to be.
+TOO_SOON = "mqtt_too_soon"
 # The broker is there, and nobody behind it takes beats.
 NOBODY_LISTENS = "mqtt_unavailable"
+# A token is asked for anew that much before its end: a beat on its way must not meet it.
+TOKEN_MARGIN_S, TOKEN_SHARE = 300.0, 0.9
+SPENT = "token_spent"
 
 
 class Carrier:
@@ -56,11 +63,14 @@ class Carrier:
         self._is_mqtt = parts.registration.transport == "mqtt"
         self._told_hash = ""  # of the facts that the platform was told on this connection
         self._told_on = -1  # the connection they were told on
+        self._told_children: tuple[Child, ...] = ()  # as the platform was told of them on it
         self._answered_on = -1  # the connection on which the platform itself answered last
         self._answered_at_s = 0.0
         self._broker_failed = Failed("", "")  # how the broker failed last
         self._failures = 0  # of the broker, in a row
         self._skips = 0  # so many beats go over HTTP before the broker is tried again
+        self._has_tokens = not self._is_mqtt
+        self._token, self._token_until_s = "", 0.0
 
     def tell_facts(self) -> None:
         """The next beat carries the whole facts."""
@@ -81,6 +91,7 @@ class Carrier:
         facts = parts.sensor.facts()
         hashed = parts.facts_hash(facts)
         is_told = hashed == self._told_hash and parts.session.connections == self._told_on and not self._is_cut()
+        children = parts.children()
         beat = Beat(
             due.sequence,
             due.moment,
@@ -91,12 +102,16 @@ class Carrier:
             missed,
             self._asks() or (self._is_mqtt and bool(missed)),
             parts.upgrades.result(is_first=not is_told),
+            parts.knows_time(),
+            () if is_told and children == self._told_children else children,
         )
-        event = self._carry(beat, interval_s) if self._is_mqtt else self._over_session(beat)
+        event = self._carry(beat, interval_s) if self._is_mqtt else self._judged(beat)
         if isinstance(event, Accepted):
+            self._send_also(beat)
             parts.upgrades.told()
             if not is_told:
                 self._told_hash, self._told_on = hashed, parts.session.connections
+            self._told_children = children
             if not event.is_confirmed:
                 return event._replace(interval_s=interval_s)
         return event
@@ -131,8 +146,8 @@ class Carrier:
             event = self._over_session(beat)
             is_brokers = isinstance(event, Failed) and event.code == NOBODY_LISTENS
         except UnreachableError as error:
-            event = failed(error)
-            is_brokers = error.code != TAKEN_OVER
+            event = parts.platform.judge(parts.registration, failed(error))
+            is_brokers = error.code not in (TAKEN_OVER, TOO_SOON)
         if not isinstance(event, Failed) or not is_brokers:
             self._failures = 0
             return event
@@ -145,12 +160,32 @@ class Carrier:
         self._skips = int(wait_s / max(interval_s, 1.0))
         return self._appeal(beat, event)
 
+    def _judged(self, beat: Beat) -> Event:
+        """Over HTTP, where there is no other way."""
+        try:
+            return self._over_session(beat)
+        except UnreachableError as error:
+            return self._parts.platform.judge(self._parts.registration, failed(error))
+
+    def _send_also(self, beat: Beat) -> None:
+        """What the platform wants beside a beat; a failure is told by the session, or comes with the next beat."""
+        parts = self._parts
+        calls = parts.platform.also(parts.registration, beat)
+        if calls and not self._is_cut():
+            try:
+                parts.session.send(calls, self._deadline_s())
+            except UnreachableError as error:
+                parts.log(4, f"{error} What goes beside a heartbeat did not arrive.")
+
     def _over_session(self, beat: Beat) -> Event:
-        """Raises UnreachableError."""
+        """Raises UnreachableError, RefusedError."""
         parts = self._parts
         deadline_s = min(TRIAL_S, self._deadline_s()) if self._failures >= APPEAL_AFTER else self._deadline_s()
-        reply = parts.session.exchange(parts.platform.beat(parts.registration, beat), deadline_s)
-        event = parts.platform.read_beat(parts.registration, reply)
+        event = self._tried(beat, deadline_s)
+        if isinstance(event, Failed) and event.code == SPENT and self._token:
+            self._token = ""
+            parts.notifier.alive()
+            event = self._tried(beat, deadline_s)
         if isinstance(event, Accepted):
             self._report.broker("")
             if event.is_confirmed:
@@ -158,6 +193,32 @@ class Carrier:
             elif beat.asks:
                 self._answered_on = -1  # it goes on asking
         return event
+
+    def _tried(self, beat: Beat, deadline_s: float) -> Event:
+        parts = self._parts
+        call = parts.platform.beat(parts.registration, beat, self._fresh_token(deadline_s))
+        return parts.platform.read_beat(parts.registration, parts.session.exchange(call, deadline_s))
+
+    def _fresh_token(self, deadline_s: float) -> str:
+        """The token that beats want, "" where they want none. Raises UnreachableError, RefusedError."""
+        parts = self._parts
+        if not self._has_tokens:
+            return ""
+        if self._token and parts.clock.monotonic_s() < self._token_until_s:
+            return self._token
+        call = parts.platform.token_call(parts.registration, parts.clock.moment(), knows_time=parts.knows_time())
+        if call is None:
+            self._has_tokens = False  # nor will it want any of the next beats to have one
+            return ""
+        asked_at_s = parts.clock.monotonic_s()
+        reply = parts.session.exchange(call, deadline_s)
+        if not isinstance(reply, HttpReply):
+            raise TypeError("a token comes over HTTP")
+        token = parts.platform.read_token(parts.registration, reply)
+        self._token = token.text.reveal()
+        self._token_until_s = asked_at_s + max(token.lasts_s * TOKEN_SHARE, token.lasts_s - TOKEN_MARGIN_S)
+        parts.notifier.alive()
+        return self._token
 
     def _appeal(self, beat: Beat, by_broker: Failed) -> Event:
         """What the platform itself says where its broker fails; out of its reach too, the broker's word."""
@@ -192,6 +253,19 @@ class Carrier:
         return CALL_DEADLINE_S if watchdog_s is None else min(CALL_DEADLINE_S, watchdog_s / 2)
 
 
+def unspoken(event: Event, registration: Registration) -> Event:
+    """The event without the device's secret, should a platform repeat it in its no: that goes to logs and to hooks."""
+    secret = registration.credential.secret
+    if secret is None or not isinstance(event, (Failed, Refused)) or secret.reveal() not in event.message:
+        return event
+    return event._replace(message=event.message.replace(secret.reveal(), "***"))
+
+
 def failed(error: FirstlightError) -> Failed:
     """An error as the event that the lifecycle knows."""
     return Failed(error.code, error.message, getattr(error, "retry_after_s", None))
+
+
+def told_by(error: FirstlightError) -> Failed | Refused:
+    """An error as an event: a refusal where the platform has named one."""
+    return Refused(error.code, error.message) if isinstance(error, RefusedError) else failed(error)

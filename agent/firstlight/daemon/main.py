@@ -31,7 +31,10 @@ from firstlight.wire.heartbeat import missed_object, read_missed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from firstlight.core.model import Offer, Registration, Upgraded
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from firstlight.core.model import Child, Offer, Registration, Upgraded
     from firstlight.daemon.run_file import RunFile
 
 SEEN_EVERY_S = 86_400.0
@@ -126,6 +129,7 @@ def _compose(
             notifier=service_notifier(os.environ),
             changes=DiskChanges(store, registration, clock, journal.write),
             upgrades=DiskUpgrades(store, run.upgrades, run.release, journal.write, _upgrade_object, _upgraded),
+            hooks=_Hooks(store.path),
             gives_way=bool(run.again),
             stop=stop,
             facts_hash=facts_hash,
@@ -133,11 +137,35 @@ def _compose(
             log=journal.write,
             publish=publish,
             saw_time=seen.note,
+            knows_time=clock.knows_time,
             agent_version=__version__,
             release=run.release,
+            children=_children(platform, store.path),
         )
     )
     return runner
+
+
+def _children(platform: ModuleType, state_dir: str) -> Callable[[], tuple[Child, ...]]:
+    """The devices behind this one, as they are; where the platform knows no such thing, nothing looks for them."""
+    if not getattr(platform, "HAS_CHILDREN", False):
+        return tuple
+    from firstlight.system.children import read_children
+
+    return lambda: read_children(state_dir)
+
+
+class _Hooks:
+    """What an integrator wants to hear of, left for root's half; loaded once there is something to leave."""
+
+    def __init__(self, state_dir: str) -> None:
+        self._state_dir = state_dir
+
+    def leave(self, kind: str, about: dict[str, object]) -> None:
+        """As ``core.interfaces.Hooks``."""
+        from firstlight.system.hooks import leave
+
+        leave(self._state_dir, kind, about)
 
 
 class _Publisher:

@@ -21,14 +21,15 @@ from firstlight.core.lifecycle import (
     Wait,
 )
 from firstlight.core.model import MissedBeat
-from firstlight.daemon.carrier import MENDABLE, Carrier, failed
+from firstlight.daemon.carrier import CALL_DEADLINE_S, MENDABLE, Carrier, failed, told_by, unspoken
 from firstlight.daemon.report import Report
 from firstlight.daemon.stop import StopNow
 from firstlight.errors import FirstlightError, StateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from firstlight.core.lifecycle import Action, Event, Told
+    from firstlight.core.exchange import MqttCall
+    from firstlight.core.lifecycle import Action, Desired, Event, Told
     from firstlight.daemon.parts import Parts
 
 MAX_MISSED = 32
@@ -87,6 +88,8 @@ class Runner:
             self._retire()
         elif isinstance(action, lifecycle.Announce):
             self._report.changed(self._state, action)
+            if isinstance(cause, Refused):
+                self._leave("refused", code=action.code, message=action.message)
         return None
 
     # -- calls -------------------------------------------------------------------------------------------------------
@@ -104,9 +107,9 @@ class Runner:
         except StopNow:
             event = StopAsked()
         except FirstlightError as error:
-            event = failed(error)
+            event = told_by(error)
         parts.notifier.alive()
-        return self._settled(event)
+        return self._settled(unspoken(event, parts.registration))
 
     def _send(self, due: MissedBeat) -> Event:
         parts = self._parts
@@ -212,21 +215,68 @@ class Runner:
         parts = self._parts
         if self._words > MAX_WORDS:
             return None
+        last: Told | None = None
         try:
-            messages = parts.session.heard()
+            # Again where answers were sent: what came meanwhile makes no noise any more.
+            while (told := self._take_in()) is not None:
+                last = told
+                self._words += 1
+                if not told.answers or self._words > MAX_WORDS:
+                    break
         except FirstlightError as error:
             # Not at once: a broker that restarts would be run over, one that drops every connection asked without end.
-            return failed(error)._replace(retry_after_s=min(left_s, RECONNECT_S))
+            event = parts.platform.judge(parts.registration, failed(error))
+            if not isinstance(event, Failed):
+                return event
+            return event._replace(retry_after_s=max(event.retry_after_s or 0.0, min(left_s, RECONNECT_S)))
+        return None if last is None else last._replace(left_s=left_s)
+
+    def _take_in(self) -> Told | None:
+        """What has come, with its consequences: all of it in one, None for nothing. Raises UnreachableError."""
+        parts = self._parts
         last: Told | None = None
-        for message in messages:
-            last = parts.platform.heard(parts.registration, message) or last
-            if last is not None:
-                self._learn(last)
-                self._report.told(last)
-        if last is None:
-            return None
-        self._words += 1
-        return last._replace(left_s=left_s)
+        answers: tuple[MqttCall, ...] = ()
+        for message in parts.session.heard():
+            told = parts.platform.heard(parts.registration, message, parts.clock.moment())
+            if told is None:
+                continue
+            last = told
+            answers += told.answers
+            self._learn(told)
+            self._report.told(told)
+            for note in told.notes:
+                parts.log(4, note)
+            if told.desired is not None:
+                self._keep_desired(told.desired)
+        if answers:
+            parts.session.send(answers, self._answers_in_s())
+        return None if last is None else last._replace(answers=answers)
+
+    def _answers_in_s(self) -> float:
+        watchdog_s = self._parts.notifier.watchdog_s
+        return CALL_DEADLINE_S if watchdog_s is None else min(CALL_DEADLINE_S, watchdog_s / 2)
+
+    def _keep_desired(self, desired: Desired) -> None:
+        """On the disk before the platform is answered, and left for the hooks."""
+        try:
+            now = self._parts.store.merge_desired(desired)
+        except StateError as error:
+            self._parts.log(4, f"{error} {error.hint}")
+            return
+        if now is not None:
+            self._parts.log(6, f"The platform wants this box otherwise (version {desired.version}).")
+            self._leave("config-changed", version=desired.version, desired=now)
+
+    def _leave(self, kind: str, **more: object) -> None:
+        """For the hooks; who this box is goes along."""
+        registration = self._parts.registration
+        about = {
+            "platform": registration.platform,
+            "workspace": registration.workspace,
+            "deviceId": registration.device_id,
+            "endpoint": registration.endpoint.url,
+        }
+        self._parts.hooks.leave(kind, {**about, **more})
 
     def _keep(self, cause: Event) -> None:
         due, self._due = self._due, None
@@ -242,6 +292,7 @@ class Runner:
                 self._parts.log(4, "The box has another registration by now; it was left as it is.")
                 return
             store.retire("device_removed")
+            self._leave("retired", code="device_removed")
         except StateError as error:
             # The next start asks again, gets the same answer, and tries again.
             self._parts.log(3, f"The registration could not be set aside: {error}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firstlight.core.model import Identity
+from firstlight.core.model import Identity, Trust
 from firstlight.errors import StateError
 
 TYPE_CHECKING = False
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from firstlight.core.exchange import MqttLogin
     from firstlight.core.interfaces import DevicePlatform, Session
-    from firstlight.core.model import Registration
+    from firstlight.core.model import Invitation, Registration
     from firstlight.system.clock import SystemClock
     from firstlight.system.store import StateDirectory
     from firstlight.transports.proxy import Proxy
@@ -59,7 +59,7 @@ class Sessions:
 
         def login() -> MqttLogin:
             now = registration._replace(interval_s=int(interval_s())) if interval_s else registration
-            made = self._dialect.login(now, self._clock.moment().boot_id)
+            made = self._dialect.login(now, self._clock.moment(), knows_time=self._clock.knows_time())
             if made is None:
                 raise StateError("state_corrupt", "This platform has no beats over MQTT.")
             return made
@@ -70,6 +70,36 @@ class Sessions:
             self._proxy_to(broker.host),
             check_dates=self._clock.is_trustworthy,
             identity=self._identity(registration),
+        )
+
+    def for_redeem(self, invitation: Invitation, key_fingerprint: str) -> Session | None:
+        """The session that carries the redeem where that goes over MQTT; None where it goes over HTTP.
+
+        Args:
+            invitation: with its own authority for that server in ``extra`` (``bootstrap_ca``), where it is another one.
+            key_fingerprint: of the key that its certificate is for.
+
+        Raises:
+            UsageError: the proxy's setting cannot be used.
+        """
+
+        def login() -> MqttLogin | None:
+            moment, knows_time = self._clock.moment(), self._clock.knows_time()
+            return self._dialect.redeem_login(invitation, moment, knows_time=knows_time)
+
+        first = login()
+        if first is None:
+            return None
+        from firstlight.transports.mqtt_session import MqttSession
+
+        own_ca = dict(invitation.extra).get("bootstrap_ca", "")
+        pem = invitation.certificate_pem
+        return MqttSession(
+            lambda: login() or first,
+            Trust(own_ca) if own_ca else invitation.trust,
+            self._proxy_to(first.broker.host),
+            check_dates=self._clock.is_trustworthy,
+            identity=Identity(pem, self._store.key_file(key_fingerprint)) if pem else None,
         )
 
     def over_http(self, registration: Registration) -> Session:

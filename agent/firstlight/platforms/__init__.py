@@ -14,7 +14,20 @@ if TYPE_CHECKING:
 
 PLATFORMS = {
     "hub": "firstlight.platforms.hub",
+    "huawei": "firstlight.platforms.huawei",
+    "qubitro": "firstlight.platforms.qubitro",
+    "fleet": "firstlight.platforms.fleet",
+    "roboflow": "firstlight.platforms.roboflow",
 }
+
+
+def has_half(platform: str, name: str) -> bool:
+    """Whether a platform has that module; loads it."""
+    try:
+        half(platform, name)
+    except UsageError:
+        return False
+    return True
 
 
 def half(platform: str, name: str) -> ModuleType:
@@ -29,12 +42,15 @@ def half(platform: str, name: str) -> ModuleType:
     """
     if platform not in PLATFORMS:
         raise UsageError("usage", f"There is no platform {platform!r}; there are: {', '.join(sorted(PLATFORMS))}.")
-    full = f"{PLATFORMS[platform]}.{name}"
+    folder = PLATFORMS[platform]
+    full = f"{folder}.{name}"
     try:
         # __import__ rather than importlib: it is there already, and the beating process counts its modules.
         module: ModuleType = __import__(full, fromlist=["_"])
     except ModuleNotFoundError as error:
-        if error.name != full:
+        if error.name not in (folder, full):
             raise
-        raise UsageError("usage", f"The platform {platform} has no {name} half.") from None
+        # A platform may say why: its package, without that half, can be loaded on its own.
+        why = getattr(__import__(folder, fromlist=["_"]), "WITHOUT", {}).get(name) if error.name == full else None
+        raise UsageError("usage", why or f"The platform {platform} has no {name} half.") from None
     return module

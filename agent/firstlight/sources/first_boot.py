@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from firstlight.errors import InvitationError
-from firstlight.sources.invitation import MAX_BYTES
+from firstlight.sources.device_file import MAX_BYTES
 
 CREDENTIAL = "firstlight.invitation"
 PARAMETER = "firstlight.invitation"

@@ -151,7 +151,8 @@ def _invitation(found: list[tuple[str, str]], ca_pem: str) -> Invitation:
     (hub,), (install_id,) = values["hub"], values["install_id"]
     endpoint, proof = _endpoint(hub), parse_install_id(install_id)
     trust = Trust(f"{ca_pem}\n" if ca_pem else "", tuple(parse_pin(pin) for pin in values["pin"]))
-    return Invitation("hub", endpoint, trust, proof, *("".join(values[name]) for name in CHOICES))
+    transport, credential = ("".join(values[name]) for name in CHOICES)
+    return Invitation("hub", endpoint, trust, proof, transport, credential)
 
 
 def _endpoint(hub: str) -> Endpoint:

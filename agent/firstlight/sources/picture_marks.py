@@ -3,7 +3,8 @@
 Across the middle of such a square, in any direction, dark and light follow each other as 1 : 1 : 3 : 1 : 1 modules.
 That is looked for in a black and white copy, along rows and then along the column through each find. Three squares of
 like size at the corners of a square, with the restless pattern of a code between them, are a code; the width of their
-modules says whether it is too far away.
+modules says whether it is too far away. Where corners cannot be told, a large code is known by its pattern
+(``picture_texture``).
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import itertools
 import math
 import re
+
+from firstlight.sources import picture_texture
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,9 +53,10 @@ class Square(NamedTuple):
 def seen(image: Image) -> str:
     """What an 8-bit grey picture shows that could not be read: "none", "far" or "blurred"."""
     found = squares(image)
-    if not found:
+    module = sum(one.module for one in found) / len(found) if found else picture_texture.module_of(image)
+    if module is None:
         return "none"
-    return "far" if sum(one.module for one in found) / len(found) < FAR_BELOW else "blurred"
+    return "far" if module < FAR_BELOW else "blurred"
 
 
 def place(image: Image) -> tuple[tuple[float, float], float] | None:

@@ -185,7 +185,8 @@ def _in_file(body: bytes, serial: str) -> str:
 def _nothing(names: Sequence[str], serial: str) -> str:
     others = [name for name in names if OF_ONE.match(name)]
     if others:
-        mine = f"device-{serial}.json" if serial else "one, and this box does not know its serial number"
+        unknown = "one, and this box knows no serial number of its own (its settings can say one: serial)"
+        mine = f"device-{serial}.json" if serial else unknown
         return f"The stick has files for {len(others)} boxes, but none for this one: it would be {mine}."
     if not names:
         return f"The stick is empty. A box looks for {WHAT_BELONGS}."

@@ -11,7 +11,6 @@ from firstlight.errors import StateError
 from firstlight.system.clock import EARLY_S
 from firstlight.system.metrics import ProcMetrics
 from firstlight.system.releases import ACTIVE, Releases
-from firstlight.system.synced import is_synced
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ FEW_BYTES, NEXT_TO_NONE_BYTES = 64 * MB, 2 * MB
 FEW_INODES, NEXT_TO_NONE_INODES = 500, 20
 LITTLE_MEMORY = 0.95
 LOAD_PER_CPU, HOT_C = 4.0, 85.0
-SYNCHRONISED = "run/systemd/timesync/synchronized"  # systemd-timesyncd(8)
 AGAIN = "Paste the install command again: it puts the program in order and keeps the registration."
 
 
@@ -64,23 +62,13 @@ def _launcher_fault(releases: Releases) -> str:
     return "" if os.path.isfile(library) else f"{path} names release {launcher.release}, which is not whole."
 
 
-def is_synchronised(top: str = "/", kernel: Callable[[], bool] = is_synced) -> bool:
-    """Whether somebody sets the clock by the network, as systemd-timesyncd or the kernel says.
-
-    Args:
-        top: takes the place of ``/``.
-        kernel: asks the kernel, which every time service tells.
-    """
-    return os.path.exists(os.path.join(top, SYNCHRONISED)) or kernel()
-
-
 def clock(now_s: float, floor_s: float, synchronised: bool) -> Finding:
     """Whether the clock can be right.
 
     Args:
         now_s: what it says, seconds since 1970.
         floor_s: no right clock is before that.
-        synchronised: as ``is_synchronised``.
+        synchronised: as ``system.synced.is_synced``.
     """
     said = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(now_s))
     detail = {"now": round(now_s), "synchronised": synchronised}

@@ -22,7 +22,7 @@ def route(host: str, top: str = "/") -> Finding:
         top: takes the place of ``/``.
     """
     if LOCAL.match(host):
-        return passed("route", "The hub is on this machine: no network is needed.")
+        return passed("route", "What is asked is on this machine: no network is needed.")
     interfaces = _interfaces(os.path.join(top, "sys/class/net"))
     up = [name for name, state in interfaces.items() if state in UP]
     detail = {"interfaces": interfaces}
@@ -34,7 +34,7 @@ def route(host: str, top: str = "/") -> Finding:
     if not ways:
         near = _is_near(host, top)
         if near:
-            return passed("route", f"Connected by {', '.join(up)}, in one network with the hub.", detail=detail)
+            return passed("route", f"Connected by {', '.join(up)}, in one network with the platform.", detail=detail)
         fix = "Check that the network gives this box an address and a gateway (DHCP): ip address; ip route"
         said = f"{', '.join(up)} is connected, but there is no default route: only its own network is reached."
         # Of a name it is not known yet where it leads: on a closed site all may be as it should be.

@@ -52,7 +52,8 @@ def read(path: str) -> tuple[Registration | None, Finding]:
     if one is None:
         return None, _damaged(damage[0]) if damage else _without(path)
     detail = {"deviceId": one.device_id, "workspace": one.workspace, "endpoint": one.endpoint.url}
-    text = f"Enrolled as {one.device_id} in workspace {one.workspace}, at {one.endpoint.url}."
+    within = f" in workspace {one.workspace}" if one.workspace else ""
+    text = f"Enrolled as {one.device_id}{within}, at {one.endpoint.url}."
     if damage:
         said = f"{text} One of the two copies of the registration is bad: {damage[0].message}"
         return one, warned("state", said, "Restart the agent: it repairs that copy from the other one.", detail=detail)
@@ -161,27 +162,29 @@ def trust(ca_pem: str, pins: tuple[str, ...], now_s: float) -> Finding:
     """
     if not ca_pem:
         how = "by its pinned key" if pins else "by the certificates that this system trusts"
-        return passed("trust", f"The hub is recognised {how}.")
+        return passed("trust", f"The platform is recognised {how}.")
     from cryptography import x509  # here: 7 MB that only who asks pays for
 
     try:
         found = x509.load_pem_x509_certificates(ca_pem.encode())
     except ValueError:
-        return failed("trust", "The hub's CA certificate cannot be read. [ca_malformed]", code="ca_malformed")
+        return failed("trust", "The platform's CA certificate cannot be read. [ca_malformed]", code="ca_malformed")
     ends_s = min(one.not_valid_after_utc.timestamp() for one in found)
     begins_s = max(one.not_valid_before_utc.timestamp() for one in found)
     day = time.strftime("%Y-%m-%d", time.gmtime(ends_s))
     name = _subject(found[0])
     if ends_s <= now_s:
-        return failed("trust", f"The hub's CA {name} ended on {day}.", endsAtS=ends_s)
+        return failed("trust", f"The platform's CA {name} ended on {day}.", endsAtS=ends_s)
     if begins_s > now_s:
-        said = f"The hub's CA {name} begins only on {time.strftime('%Y-%m-%d', time.gmtime(begins_s))}."
+        said = f"The platform's CA {name} begins only on {time.strftime('%Y-%m-%d', time.gmtime(begins_s))}."
         return failed("trust", said, "This box's clock may be wrong: check it first.", endsAtS=ends_s)
     if ends_s - now_s < SOON_S:
         return warned(
-            "trust", f"The hub's CA {name} ends on {day}.", "Tell the operator: the hub has to move to a new CA."
+            "trust",
+            f"The platform's CA {name} ends on {day}.",
+            "Tell the operator: the platform has to move to a new CA.",
         )
-    return passed("trust", f"The hub is recognised by its CA {name}, good until {day}.", endsAtS=ends_s)
+    return passed("trust", f"The platform is recognised by its CA {name}, good until {day}.", endsAtS=ends_s)
 
 
 def _subject(certificate: Certificate) -> str:
@@ -214,7 +217,9 @@ def credential(path: str, registration: Registration, now_s: float) -> Finding:
     day = time.strftime("%Y-%m-%d", time.gmtime(ends_s))
     detail: dict[str, object] = {"kind": "certificate", "endsAtS": ends_s, "renewAtS": registration.renew_at_s}
     if ends_s <= now_s:
-        said = f"The device's certificate ended on {day}. The agent renews it with its key, once it reaches the hub."
+        said = (
+            f"The device's certificate ended on {day}. The agent renews it with its key, once it reaches the platform."
+        )
         return failed("credential", said, detail=detail)
     if registration.renew_at_s and now_s > registration.renew_at_s + LATE_S:
         return warned(
@@ -236,15 +241,17 @@ def spool(path: str, published: dict[str, object], now_s: float) -> Finding:
     lost = dropped if isinstance(dropped, int) else 0
     detail = {"kept": count, "lost": lost, "unreadable": bad, "oldestAtS": oldest_s}
     if os.path.lexists(os.path.join(path, REFUSED)):
-        said = f"The hub could not read some heartbeats; they are in {os.path.join(path, REFUSED)}."
-        return warned("spool", said, "Ask the operator whether hub and agent fit each other.", detail=detail)
+        said = f"The platform could not read some heartbeats; they are in {os.path.join(path, REFUSED)}."
+        return warned("spool", said, "Ask the operator whether platform and agent fit each other.", detail=detail)
     if lost or bad:
         said = f"{lost + bad} heartbeats were lost (too many to keep, a full disk, or damage); {count} are kept."
-        return warned("spool", said, "Look at the disk, and at how long the hub has been out of reach.", detail=detail)
+        return warned(
+            "spool", said, "Look at the disk, and at how long the platform has been out of reach.", detail=detail
+        )
     if not count:
         return passed("spool", "No heartbeat waits.", detail=detail)
     since = f", the oldest of {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(oldest_s))}" if oldest_s else ""
-    return noted("spool", f"{count} heartbeats wait for the hub{since}.", "", detail=detail)
+    return noted("spool", f"{count} heartbeats wait for the platform{since}.", "", detail=detail)
 
 
 def _kept_beats(path: str) -> tuple[int, float | None, int]:

@@ -17,6 +17,7 @@ EARLY_S = 86_400.0
 AHEAD_S = 7 * 86_400.0
 SKEW_S = 3600.0
 BOOT_ID_FILE = "/proc/sys/kernel/random/boot_id"
+SYNCHRONISED = "/run/systemd/timesync/synchronized"  # as in system/synced.py, which the beating process does not load
 
 
 def clock_floor_s(store: StateDirectory) -> float:
@@ -67,6 +68,12 @@ class SystemClock:
         self._floor_s = max(BUILT_AT_S, server_time_s)
         self._told = (server_time_s, time.clock_gettime(time.CLOCK_BOOTTIME))
 
+    def knows_time(self) -> bool:
+        """Whether somebody who knows has told the time, and the wall clock agrees with it."""
+        if self._told is None and not is_told():
+            return False
+        return self.is_trustworthy()
+
     def is_before_floor(self) -> bool:
         """Whether the wall clock must be wrong: it is before what was last seen, by more than a day."""
         return time.time() < self._floor_s - EARLY_S
@@ -83,6 +90,11 @@ class SystemClock:
             server_time_s, told_at_s = self._told
             return abs(now_s - (server_time_s + time.clock_gettime(time.CLOCK_BOOTTIME) - told_at_s)) <= SKEW_S
         return self._floor_s - EARLY_S <= now_s <= self._floor_s + AHEAD_S
+
+
+def is_told() -> bool:
+    """Whether a time server has set this machine's clock, as systemd-timesyncd says; asks no kernel."""
+    return os.path.exists(SYNCHRONISED)
 
 
 def _boot_id() -> str:

@@ -43,7 +43,8 @@ else:
     from firstlight.core.record import NamedTuple
 
 UNITS = tuple(
-    f"{name}.service" for name in ("firstlight", "firstlight-provision", "firstlight-firstboot", "firstlight-upgrade")
+    f"{name}.service"
+    for name in ("firstlight", "firstlight-provision", "firstlight-firstboot", "firstlight-upgrade", "firstlight-hooks")
 )
 FOLDERS = ("/var/log/journal", "/run/log/journal")
 NAMES = {0: "emergency", 1: "alert", 2: "critical", 3: "error", 4: "warning", 5: "notice", 6: "info", 7: "debug"}

@@ -8,13 +8,16 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from firstlight.errors import StateError
+from firstlight.errors import InvitationError, StateError
 from firstlight.system.store import KEY, key_name
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
     from firstlight.core.interfaces import TextStore
+
+LEAST_RSA_BITS = 2048
 
 
 class FileKey:
@@ -26,7 +29,7 @@ class FileKey:
         public_der: the SubjectPublicKeyInfo.
     """
 
-    def __init__(self, key: EllipticCurvePrivateKey) -> None:
+    def __init__(self, key: EllipticCurvePrivateKey | RSAPrivateKey) -> None:
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization
         from cryptography.x509.oid import NameOID
@@ -44,11 +47,14 @@ class FileKey:
         return f"FileKey({self.key_fingerprint})"
 
     def sign(self, statement: bytes) -> bytes:
-        """ECDSA with SHA-256 over ``statement``, DER."""
-        from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+        """ECDSA with SHA-256 over ``statement``, DER; with an RSA key its PKCS #1 signature."""
+        from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePrivateKey
+        from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
         from cryptography.hazmat.primitives.hashes import SHA256
 
-        return self._key.sign(statement, ECDSA(SHA256()))
+        if isinstance(self._key, EllipticCurvePrivateKey):
+            return self._key.sign(statement, ECDSA(SHA256()))
+        return self._key.sign(statement, PKCS1v15(), SHA256())
 
 
 class KeyFile:
@@ -72,6 +78,24 @@ class KeyFile:
         key, pem = _made()
         made = FileKey(key)
         store.write_text(key_name(made.key_fingerprint), pem)
+        return made
+
+    def adopt(self, store: TextStore, pem: str) -> FileKey:
+        """A key that was made elsewhere and handed over with its certificate; on disk beside the others.
+
+        Raises:
+            InvitationError: ``device_file_malformed``: it is none, or of a kind that is not used here (P-256, P-384
+                and RSA from 2048 bits on are).
+            StateError: ``state_unwritable``.
+        """
+        from cryptography.hazmat.primitives import serialization
+
+        key = _handed_over(pem)
+        made = FileKey(key)
+        plain = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        store.write_text(key_name(made.key_fingerprint), plain.decode())
         return made
 
     def load(self, store: TextStore, fingerprint: str) -> FileKey:
@@ -112,6 +136,25 @@ def _made() -> tuple[EllipticCurvePrivateKey, str]:
     key = ec.generate_private_key(ec.SECP256R1())
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     return key, pem.decode()
+
+
+def _handed_over(pem: str) -> EllipticCurvePrivateKey | RSAPrivateKey:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, SECP384R1, EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        key = load_pem_private_key(pem.encode(), None)
+    except TypeError:
+        raise InvitationError("device_file_malformed", "The private key in the file asks for a passphrase.") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise InvitationError("device_file_malformed", "The private key in the file cannot be read.") from None
+    if isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, (SECP256R1, SECP384R1)):
+        return key
+    if isinstance(key, RSAPrivateKey) and key.key_size >= LEAST_RSA_BITS:
+        return key
+    raise InvitationError("device_file_malformed", "The private key in the file is neither P-256, P-384 nor RSA 2048.")
 
 
 def _parsed(pem: str, name: str) -> EllipticCurvePrivateKey:

@@ -8,7 +8,8 @@ import json
 from firstlight.core.model import Credential, Registration, Secret, Trust, parse_broker, parse_endpoint
 from firstlight.errors import InvitationError, StateError
 
-FORMAT = 2
+FORMAT = 3  # of one with what only its platform knows
+SEVERAL_FORMAT = 2  # of one over MQTT, or with a certificate
 PLAIN_FORMAT = 1  # of a registration over HTTP with a secret: agents of the first version read it
 
 
@@ -37,7 +38,10 @@ def encode(registration: Registration) -> bytes:
         fields["transport"] = registration.transport
         fields["broker"] = registration.broker.url if registration.broker else None
         fields["renewAtS"] = registration.renew_at_s
-    whole = {"format": PLAIN_FORMAT if is_plain else FORMAT, "sha256": _checksum(fields), "registration": fields}
+    if registration.extra:
+        fields["extra"] = dict(registration.extra)
+    known = FORMAT if registration.extra else PLAIN_FORMAT if is_plain else SEVERAL_FORMAT
+    whole = {"format": known, "sha256": _checksum(fields), "registration": fields}
     return json.dumps(whole, indent=1).encode() + b"\n"
 
 
@@ -58,7 +62,7 @@ def decode(body: bytes, path: str) -> Registration:
         if isinstance(whole.get("format"), int) and whole["format"] > FORMAT:
             raise StateError("state_newer", f"{path} has format {whole['format']}; this agent reads up to {FORMAT}.")
         fields = whole["registration"]
-        if whole["format"] not in (PLAIN_FORMAT, FORMAT) or whole["sha256"] != _checksum(fields):
+        if whole["format"] not in (PLAIN_FORMAT, SEVERAL_FORMAT, FORMAT) or whole["sha256"] != _checksum(fields):
             raise ValueError("checksum")
         return _registration(fields)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InvitationError):
@@ -81,6 +85,9 @@ def _registration(fields: dict[str, object]) -> Registration:
     renew_at_s, broker = fields.get("renewAtS", 0.0), fields.get("broker")
     if not isinstance(renew_at_s, (int, float)) or fields.get("transport", "http") not in ("http", "mqtt"):
         raise ValueError("renewAtS or transport")
+    extra = fields.get("extra", {})
+    if not isinstance(extra, dict) or not all(isinstance(value, str) for value in extra.values()):
+        raise ValueError("extra")
     return Registration(
         platform=_text(fields, "platform"),
         endpoint=parse_endpoint(_text(fields, "endpoint")),
@@ -99,6 +106,7 @@ def _registration(fields: dict[str, object]) -> Registration:
         transport=_text(fields, "transport") if "transport" in fields else "http",
         broker=parse_broker(_text(fields, "broker")) if broker is not None else None,
         renew_at_s=float(renew_at_s),
+        extra=tuple(extra.items()),
     )
 
 

@@ -18,6 +18,12 @@ FILLERS = frozenset(
 )
 
 
+def is_hidden(top: str = "/") -> bool:
+    """Whether this machine has a serial number that this user may not read, as on a PC."""
+    paths = [os.path.join(top, place) for place in PLACES]
+    return any(os.path.exists(path) and not os.access(path, os.R_OK) for path in paths)
+
+
 def serial_number(top: str = "/") -> str:
     """It, at most ``MAX_BYTES`` characters; "" where there is none, or it cannot be read. Never raises."""
     for place in PLACES:

@@ -7,6 +7,7 @@ change.json, candidate.json                    a rotation or move under way, and
 provisioned.json, nonces.json                  an invitation that waits for a network; the payloads taken in so far
 wish.json                                      what 'firstlight rotate' asks of the running agent
 upgrade-wish.json, upgraded.json               a release that the platform offers; how the last upgrade ended
+desired.json, children.json                    how the operator wants this box to be; how the devices behind it are
 retired/TIME/                                  what a tombstone or a reset set aside; nothing is ever deleted
 lock                                           held by enroll and reset, so that only one of them is at work
 running                                        held by the agent for as long as it lives; a reset holds it too
@@ -29,6 +30,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from firstlight.core.lifecycle import Desired
     from firstlight.core.model import Moment, Registration
     from firstlight.system.files import OnStep
 
@@ -268,6 +270,12 @@ class StateDirectory:
         body = self._read(CANDIDATE)
         return None if body is None else registration_file.decode(body, os.path.join(self.path, CANDIDATE))
 
+    def merge_desired(self, desired: Desired) -> dict[str, object] | None:
+        """As ``core.interfaces.Store``."""
+        from firstlight.system import desired as on_disk  # here: few platforms desire anything
+
+        return on_disk.merge(self, desired)
+
     # -- the keys ----------------------------------------------------------------------------------------------------
     def key_file(self, fingerprint: str) -> str:
         """Path of the key with that fingerprint: what TLS reads. The first key of a box has the plain name."""
@@ -298,10 +306,7 @@ class StateDirectory:
         """Sets keys, registration and changes under way aside in ``retired/TIME/``, with the reason; fine without any.
 
         The keys go first and the leading copy last: after a crash in between the box is still enrolled, and asks or is
-        asked again; a lone backup could bring the registration back.
-
-        Raises:
-            StateError: ``state_unwritable``.
+        asked again; a lone backup could bring the registration back. Raises StateError (``state_unwritable``).
         """
         there = [*self.key_names(), *filter(self.has, (CANDIDATE, CHANGE, WISH, BACKUP, REGISTRATION))]
         if not there:
@@ -380,7 +385,7 @@ class StateDirectory:
         except StateError as error:
             if error.code == "state_newer":
                 return
-        when = {} if at is None else {"bootId": at.boot_id, "monoS": round(at.monotonic_s)}
+        when = {"bootId": at.boot_id, "monoS": round(at.monotonic_s)} if at else {}
         self.write_json(SEEN, {"serverTimeS": round(server_time_s), **when})
 
 

@@ -50,7 +50,7 @@ def login(
         identity: the device's certificate, None = it has a secret.
         deadline_s: for all of it.
     """
-    quiet = made._replace(listens_to="", will=None)
+    quiet = made._replace(listens_to=(), greets=(), will=None, least_gap_s=0.0)
     session = _Knock(lambda: quiet, trust, way, check_dates=check_dates, identity=identity)
     try:
         spoken = session.knock(deadline_s)

@@ -57,7 +57,7 @@ def host_of(endpoint: Endpoint) -> str:
 
 def dns(
     host: str,
-    what: str = "hub",
+    what: str = "platform",
     resolve: Callable[..., list[object]] = socket.getaddrinfo,  # type: ignore[assignment]
     resolv_conf: str = "/etc/resolv.conf",
 ) -> Finding:
@@ -158,8 +158,8 @@ def tls(shown: Shown) -> Finding:
     fix = error.hint
     if error.code == "tls_untrusted":
         fix = (
-            "Something on the way opens TLS (a firewall, a virus scanner, a proxy), or this is another hub. Ask the "
-            "network's administrator to let this box through to the hub without inspection."
+            "Something on the way opens TLS (a firewall, a virus scanner, a proxy), or this is another server. Ask the "
+            "network's administrator to let this box through without inspection."
         )
     return failed("tls", f"{error.message} [{error.code}]", fix, code=error.code)
 
@@ -170,7 +170,7 @@ def pin(shown: Shown, pins: tuple[str, ...], *, has_ca: bool) -> Finding:
         said = f"{shown.error.message} Expected: {', '.join(pins)}. [tls_pin_mismatch]"
         return failed("pin", said, code="tls_pin_mismatch", expected=list(pins))
     if not pins:
-        how = "the hub's own CA decides" if has_ca else "the system's certificates decide"
+        how = "the platform's own CA decides" if has_ca else "the system's certificates decide"
         return passed("pin", f"No pin is kept: {how}. The key shown is {shown.pin}.", shown=shown.pin)
     return passed("pin", f"The key shown is the pinned one: {shown.pin}.", shown=shown.pin)
 
@@ -193,7 +193,7 @@ def portal(
         deadline_s: for each.
     """
     if is_hub_seen:
-        return passed("portal", "None: the hub itself answered.")
+        return passed("portal", "None: the platform itself answered.")
     if way is not None:
         return skipped("portal", "because a proxy is on the way")
     for number in ports or tuple(dict.fromkeys((endpoint.port, PLAIN_PORT))):
@@ -201,7 +201,7 @@ def portal(
         found = _judged(answer, host_of(endpoint), is_own_port=number == endpoint.port)
         if found is not None:
             return found
-    return passed("portal", "Nothing answers in plain HTTP in the hub's place.")
+    return passed("portal", "Nothing answers in plain HTTP in the platform's place.")
 
 
 def _plain_answer(host: str, number: int, name: str, deadline_s: float) -> bytes:
@@ -232,14 +232,16 @@ def _judged(answer: bytes, host: str, *, is_own_port: bool) -> Finding | None:
     shown = "".join(c if c.isprintable() else "?" for c in target)
     detail: dict[str, object] = {"status": status, "leadsTo": shown}
     if 300 <= status < 400 and target and target != host.lower():
-        said = f"A login page answers in the hub's place: it leads to {shown}. [redirected]"
+        said = f"A login page answers in the platform's place: it leads to {shown}. [redirected]"
         return failed("portal", said, f"Open http://{shown} in a browser on this network and log in.", detail=detail)
     if status == NETWORK_AUTHENTICATION:
         return failed("portal", "The network wants a login before it lets this box out.", detail=detail)
     if is_own_port and 200 <= status < 400:
-        return failed("portal", "The hub's port answers in plain HTTP: something else is in its place.", detail=detail)
+        return failed(
+            "portal", "The platform's port answers in plain HTTP: something else is in its place.", detail=detail
+        )
     if status == 200 and HTML.search(answer):
         return warned(
-            "portal", "A web page answers at the hub's address on port 80; it may be a login page.", detail=detail
+            "portal", "A web page answers at the platform's address on port 80; it may be a login page.", detail=detail
         )
     return noted("portal", f"Plain HTTP is answered with status {status}; that is no login page.", detail=detail)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import ssl
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from types import TracebackType
 from typing import Any, cast
 
@@ -24,8 +24,10 @@ from firstlight.transports.proxy import Proxy
 from firstlight.transports.request import MAX_HEAD_BYTES, MAX_HEADERS, Target, request_headers, target_of
 from firstlight.transports.tls import client_context
 
+HEAD_END = b"\r\n\r\n"
 VERSIONS = (b"HTTP/1.0", b"HTTP/1.1")
 HEAD_TOO_LARGE = 431
+NO_CONTENT = 204
 
 # httpx tells each address at INFO, and an address may hold an installId.
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -36,12 +38,16 @@ class HttpCalls:
 
     Nothing is kept between calls: a call that creates something cannot be sent again when a kept connection turns out
     to be closed, and what a server says unasked after one answer (httpcore would take it for the next) goes to nobody.
+    Who makes a thousand calls may keep the connection all the same: it is looked at before each call, and one that has
+    ended, or on which something came unasked, is replaced; so is one whose answer did not say how long it is. Where it
+    breaks in that very moment, the call fails.
 
     Args:
         trust: how the platform is recognised.
         proxy: the way out, or None for the straight one.
         check_dates: whether certificates' dates count (see ``client_context``).
         identity: the client certificate to show, or None.
+        keeps: whether the connection is kept for the next call.
 
     Raises:
         InvitationError: ``ca_malformed``.
@@ -49,10 +55,18 @@ class HttpCalls:
     """
 
     def __init__(
-        self, trust: Trust, proxy: Proxy | None = None, *, check_dates: bool = True, identity: Identity | None = None
+        self,
+        trust: Trust,
+        proxy: Proxy | None = None,
+        *,
+        check_dates: bool = True,
+        identity: Identity | None = None,
+        keeps: bool = False,
     ) -> None:
         self._context = client_context(trust, check_dates=check_dates, identity=identity)
         self._network = _Network(self._context, proxy)
+        self._keeps, self._is_whole = keeps, False
+        self._kept: httpx.Client | None = None
 
     def exchange(self, call: HttpCall, deadline_s: float) -> HttpReply:
         """Sends one call, once, and waits for its reply, at most ``deadline_s`` seconds in all, name resolution aside.
@@ -89,15 +103,35 @@ class HttpCalls:
         )
         try:
             with (
-                httpx.Client(transport=_Transport(self._context, self._network), trust_env=False) as client,
+                self._client() as client,
                 closing(client.send(request, stream=True, follow_redirects=False)) as response,
             ):
                 return self._read(call, response, take)
         except httpcore.RemoteProtocolError as error:
             raise self._unreadable(error) from None
 
+    @contextmanager
+    def _client(self) -> Iterator[httpx.Client]:
+        """For one call; what is kept goes with the first call that fails."""
+        kept = self._kept or httpx.Client(
+            transport=_Transport(self._context, self._network, keeps=self._keeps), trust_env=False
+        )
+        self._kept = None
+        try:
+            yield kept
+        except BaseException:
+            kept.close()
+            raise
+        if self._keeps and self._is_whole:
+            self._kept = kept
+        else:
+            kept.close()
+
     def close(self) -> None:
-        """Nothing to end: each call closes what it opened."""
+        """Ends what was kept; otherwise each call closes what it opened."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
     def __enter__(self) -> HttpCalls:
         return self
@@ -123,6 +157,8 @@ class HttpCalls:
             if left_bytes < 0:
                 raise self._too_large()
             take(response.status_code, part)
+        told = "0" if response.status_code == NO_CONTENT else headers.get("content-length", "")
+        self._is_whole = told.isdigit() and self._network.came_behind_head() == int(told)
         return HttpReply(response.status_code, headers, b"")
 
     def _too_large(self) -> UnreachableError:
@@ -142,9 +178,9 @@ class HttpCalls:
 class _Transport(httpx.BaseTransport):
     """httpx's seam to the engine: httpcore over our own network."""
 
-    def __init__(self, context: ssl.SSLContext, network: _Network) -> None:
+    def __init__(self, context: ssl.SSLContext, network: _Network, *, keeps: bool) -> None:
         self._pool = httpcore.ConnectionPool(
-            ssl_context=context, max_connections=1, max_keepalive_connections=0, network_backend=network
+            ssl_context=context, max_connections=1, max_keepalive_connections=int(keeps), network_backend=network
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -192,6 +228,12 @@ class _Network(httpcore.NetworkBackend):
         self._deadline.start(deadline_s)
         self._is_secure = target.is_secure
         self.peer = target.peer
+        if self._stream:
+            self._stream.begin()
+
+    def came_behind_head(self) -> int:
+        """Bytes of this exchange's answer behind its head, as they came; -1 where there is none."""
+        return self._stream.behind_head if self._stream else -1
 
     @property
     def has_ended(self) -> bool:
@@ -216,13 +258,29 @@ class _Network(httpcore.NetworkBackend):
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connection in httpcore's terms. Its time-outs are not used: the deadline covers them all."""
+    """A connection in httpcore's terms. Its time-outs are not used: the deadline covers them all.
+
+    It counts what comes: httpcore would keep what comes behind an answer, and take it for the next one.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self.begin()
+
+    def begin(self) -> None:
+        """Another exchange."""
+        self._head, self.behind_head = b"", -1
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return self.connection.read(max_bytes)
+        data = self.connection.read(max_bytes)
+        if self.behind_head >= 0:
+            self.behind_head += len(data)
+        elif len(self._head) <= MAX_HEAD_BYTES:
+            self._head += data
+            end = self._head.find(HEAD_END)
+            if end >= 0:
+                self.behind_head, self._head = len(self._head) - end - len(HEAD_END), b""
+        return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self.connection.write(buffer)
@@ -236,4 +294,5 @@ class _Stream(httpcore.NetworkStream):
         return self  # it speaks TLS already
 
     def get_extra_info(self, info: str) -> Any:
-        return None  # httpcore asks whether TLS has agreed on HTTP/2: never
+        # httpcore asks whether something came on a connection at rest; and whether TLS has agreed on HTTP/2: never.
+        return not self.connection.is_quiet() if info == "is_readable" else None

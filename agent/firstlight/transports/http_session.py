@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from firstlight.core.exchange import Call, HttpReply
+    from firstlight.core.exchange import Call, HttpReply, MqttCall, MqttMessage
     from firstlight.core.model import Identity, Trust
     from firstlight.transports.connect import Connection
     from firstlight.transports.proxy import Proxy
@@ -85,6 +85,11 @@ class HttpSession:
         self.close()
         return self._attempt(self._connect(target), call, request)
 
+    def send(self, calls: tuple[MqttCall, ...], deadline_s: float) -> None:
+        """Nothing can be sent beside the calls; raises TypeError where a dialect has something."""
+        if calls:
+            raise TypeError("an HTTP session carries HTTP calls only")
+
     def close(self) -> None:
         """Ends the connection, if there is one."""
         line, self._line = self._line, None
@@ -95,7 +100,7 @@ class HttpSession:
         """-1: a platform says nothing unasked over HTTP."""
         return -1
 
-    def heard(self) -> tuple[bytes, ...]:
+    def heard(self) -> tuple[MqttMessage, ...]:
         """Nothing, as above."""
         return ()
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from firstlight.core.exchange import MqttCall
+from firstlight.core.exchange import MqttCall, MqttMessage
 from firstlight.errors import UnreachableError
 from firstlight.transports.mqtt_client import PINGREQ, BrokerSocket, Client
 from firstlight.transports.mqtt_codes import FIRST_ERROR, UNSUPPORTED_VERSION, refusal
@@ -40,6 +40,9 @@ UNAUTHENTICATED = "unauthenticated"
 class Link:
     """A session at a broker.
 
+    Attributes:
+        answer_s: seconds that an answer is awaited, as the login says.
+
     Args:
         line: connected to the broker, WebSocket included where there is one.
         login: who this is.
@@ -54,7 +57,7 @@ class Link:
         login: MqttLogin,
         protocol: int,
         deadline: Deadline,
-        unasked: MutableSequence[bytes],
+        unasked: MutableSequence[MqttMessage],
     ) -> None:
         self._line = line
         self._deadline = deadline
@@ -71,6 +74,8 @@ class Link:
         self._max_packet_bytes = 0
         self._keep_alive_s = login.keep_alive_s
         self._listens_to = login.listens_to
+        self._greets = login.greets
+        self.answer_s = login.answer_s
         self._pinged_at_s: float | None = None  # None: no answer is owed
         self._listen_to_paho()
         self._log_in(login)
@@ -115,10 +120,22 @@ class Link:
         """Asks for the messages that the login names, QoS 1. Raises UnreachableError."""
         if not self._listens_to:
             return
-        number = self._client.subscribe(self._listens_to, QOS)[1]
+        number = self._client.subscribe([(one, QOS) for one in self._listens_to])[1]
         code, said = self._acknowledgement(number)
         if code >= FIRST_ERROR:
             raise refusal(self.peer, "SUBACK", code, said)
+
+    def greet(self) -> None:
+        """Publishes what the login wants said first. Raises UnreachableError."""
+        for call in self._greets:
+            self.tell(call)
+
+    def tell(self, call: MqttCall) -> None:
+        """Publishes a message whose acknowledgement must be good; no answer is awaited. Raises UnreachableError."""
+        self.check_size(call)
+        code, said = self.publish(call._replace(answer_topic=""))
+        if code >= FIRST_ERROR:
+            raise refusal(self.peer, "PUBACK", code, said)
 
     def check_size(self, call: MqttCall) -> None:
         """Raises UnreachableError (``mqtt_packet_too_large``) for what the broker has said it will not take."""
@@ -281,7 +298,9 @@ class Link:
         self, _client: Any, _data: Any, number: int, codes: list[ReasonCode], properties: Properties | None
     ) -> None:
         if number == self._awaited:
-            self._acknowledged.append((codes[0].value if codes else FIRST_ERROR, _reason_text(properties)))
+            # One filter that is refused is a subscription that is: which of them may be done without, nobody knows.
+            worst = max((code.value for code in codes), default=FIRST_ERROR)
+            self._acknowledged.append((worst, _reason_text(properties)))
 
     def _on_publish(
         self, _client: Any, _data: Any, number: int, code: ReasonCode, properties: Properties | None
@@ -297,7 +316,7 @@ class Link:
         if topic == self._answer_topic:
             self._answer = bytes(message.payload)
         else:
-            self._unasked.append(bytes(message.payload))
+            self._unasked.append(MqttMessage(topic, bytes(message.payload)))
 
     def _on_disconnect(
         self, _client: Any, _data: Any, flags: Any, code: ReasonCode, properties: Properties | None

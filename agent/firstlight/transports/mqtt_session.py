@@ -1,14 +1,16 @@
 """Beats over MQTT, for months: one connection, no thread, and words of the platform that come unasked.
 
 MQTT 5 is tried first. A broker that hangs up on it without a word (RabbitMQ 3.10) or says that it does not speak it is
-asked again at once in 3.1.1, and so from then on. What a broken connection means is named once, here and in
-``mqtt_codes.py``; whether to wait before the next one is the caller's business.
+asked again at once in 3.1.1, and so from then on; a login that knows better begins with 3.1.1. What a broken
+connection means is named once, here and in ``mqtt_codes.py``; whether to wait before the next one is the caller's
+business, who is told where the login asks for a gap between two tries.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from math import inf
+from time import CLOCK_BOOTTIME, clock_gettime
 
 from firstlight.core.exchange import MqttCall, MqttReply
 from firstlight.errors import UnreachableError
@@ -22,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from firstlight.core.exchange import Call, MqttLogin
+    from firstlight.core.exchange import Call, MqttLogin, MqttMessage
     from firstlight.core.model import Broker, Identity, Trust
     from firstlight.transports.connect import Connection
     from firstlight.transports.proxy import Proxy
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
 NAMES = {MQTT_5: "MQTT 5", MQTT_3_1_1: "MQTT 3.1.1"}
 # A hang-up without a word, or a word about the version.
 NOT_MQTT_5 = frozenset({"reply_cut", "mqtt_version"})
-# How long the platform's own answer is awaited: the broker has taken the beat by then.
-ANSWER_S = 5.0
 # How much of its time a beat waits for a connection that was idle; the rest is for a new one. NAT and load balancers
 # forget connections without a word to either side.
 KEPT_SHARE = 0.5
@@ -52,7 +52,7 @@ class MqttSession:
         proxy: the way out, or None for the straight one.
         check_dates: whether certificates' dates count, or a function that says so at each new connection.
         identity: the client certificate to show, or None.
-        protocol: 5, or 4 to speak 3.1.1 from the start.
+        protocol: 5, or 4 to speak 3.1.1 from the start, whatever the login says.
     """
 
     def __init__(
@@ -72,8 +72,9 @@ class MqttSession:
         self._deadline = Deadline(0)
         self._link: Link | None = None
         self._end: UnreachableError | None = None
-        self._unasked: deque[bytes] = deque(maxlen=MAX_UNASKED)
+        self._unasked: deque[MqttMessage] = deque(maxlen=MAX_UNASKED)
         self._connections = 0
+        self._tried_at_s = -inf  # since boot
 
     @property
     def connections(self) -> int:
@@ -89,8 +90,8 @@ class MqttSession:
         """Publishes one message and waits until the broker has it, at most ``deadline_s`` seconds in all.
 
         A connection that was closed while it was idle, or that leads nowhere any more, is replaced at once, so the
-        message may arrive twice. Where the call names an answer's topic, that answer is awaited too, ``ANSWER_S`` at
-        most; the broker has the message even if none comes.
+        message may arrive twice. Where the call names an answer's topic, that answer is awaited too, as long as the
+        login says; the broker has the message even if none comes.
 
         Raises:
             UnreachableError: with the code of what went wrong, for a PUBACK that is a refusal too. After
@@ -108,6 +109,22 @@ class MqttSession:
             code = self._carried(self._connect(), call)
         return MqttReply(code, self._answer() if call.answer_topic else None)
 
+    def send(self, calls: tuple[MqttCall, ...], deadline_s: float) -> None:
+        """Publishes, in this order, on the connection that stands, at most ``deadline_s`` seconds in all.
+
+        Raises:
+            UnreachableError: there is none (``mqtt_disconnected``), it broke, or the broker refused one of them.
+        """
+        self._deadline.start(deadline_s)
+        if not self._link:
+            raise UnreachableError("mqtt_disconnected", "There is no connection to the broker any more.")
+        try:
+            for call in calls:
+                self._link.tell(call)
+        except UnreachableError:
+            self._drop()
+            raise
+
     def close(self) -> None:
         """Ends the session properly, if there is one: the broker publishes no will."""
         link, self._link = self._link, None
@@ -122,7 +139,7 @@ class MqttSession:
         """Seconds until ``heard`` is to be called though nothing came: the connection wants a ping by then."""
         return self._link.rest_s() if self._link else inf
 
-    def heard(self) -> tuple[bytes, ...]:
+    def heard(self) -> tuple[MqttMessage, ...]:
         """What came unasked, oldest first, the last ``MAX_UNASKED`` of it; never waits.
 
         Raises:
@@ -176,7 +193,7 @@ class MqttSession:
         """The platform's own answer. A connection that breaks meanwhile does not undo what the broker has taken."""
         if not self._link:
             return None
-        self._deadline.start(min(ANSWER_S, self._deadline.left_s()))
+        self._deadline.start(min(self._link.answer_s, self._deadline.left_s()))
         try:
             return self._link.answer()
         except UnreachableError as error:
@@ -184,25 +201,43 @@ class MqttSession:
             return None
 
     def _connect(self) -> Link:
-        """A new connection, logged in and subscribed."""
+        """A new connection, logged in and subscribed, not sooner after the last one than the login allows."""
+        login = self._login()
+        gap_s = login.least_gap_s
+        now_s = clock_gettime(CLOCK_BOOTTIME)
+        if (left_s := self._tried_at_s + gap_s - now_s) > 0:
+            once = f"{login.broker.host} takes one connection in {gap_s:.0f} s from a device"
+            text = f"{once}; this one may try again in {left_s:.0f} s."
+            raise UnreachableError("mqtt_too_soon", text, retry_after_s=left_s)
+        if gap_s:
+            self._tried_at_s = now_s
         try:
-            link = self._open(self._protocol)
+            return self._connected(login)
         except UnreachableError as error:
-            if self._protocol != MQTT_5 or error.code not in NOT_MQTT_5:
+            # Said with the failure itself, so that its name is not hidden behind one more that came too soon.
+            error.retry_after_s = max(error.retry_after_s or 0.0, gap_s) or None
+            raise
+
+    def _connected(self, login: MqttLogin) -> Link:
+        protocol = min(self._protocol, login.protocol)
+        try:
+            link = self._open(login, protocol)
+        except UnreachableError as error:
+            if protocol != MQTT_5 or error.code not in NOT_MQTT_5:
                 raise
-            link = self._open(MQTT_3_1_1)
+            link = self._open(self._login(), MQTT_3_1_1)
         self._link = link
         self._connections += 1
         try:
             link.subscribe()
+            link.greet()
         except BaseException:
             self._drop()
             raise
         return link
 
-    def _open(self, protocol: int) -> Link:
+    def _open(self, login: MqttLogin, protocol: int) -> Link:
         """A new connection, logged in; the version that the broker understood is kept."""
-        login = self._login()
         broker = login.broker
         context = self._contexts.now() if broker.is_secure else None
         proxy = self._proxy if broker.is_secure else None

@@ -25,7 +25,13 @@ def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is not JSON")
 
 
-DECODER = json.JSONDecoder(parse_constant=_no_constant)  # json.loads would make one for each call
+def _finite(text: str) -> float:
+    """1e999 is a number of JSON that nobody can write down again: it would go on as Infinity."""
+    found = float(text)
+    return found if -math.inf < found < math.inf else _no_constant(text[:20])
+
+
+DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)  # json.loads would make one for each call
 
 
 def decode_object(body: bytes, limit_bytes: int) -> dict[str, object]:

@@ -16,7 +16,7 @@ from firstlight.errors import FirstlightError
 from firstlight.wire.bounded import WireError
 from firstlight.wire.problem import Problem
 from firstlight_hub import __version__
-from firstlight_hub.api import box, devices, receipts
+from firstlight_hub.api import box, devices, receipts, workspace
 from firstlight_hub.api.description import describe
 from firstlight_hub.api.parts import Parts
 from firstlight_hub.api.problems import FAULT, answer, problem_response
@@ -71,6 +71,7 @@ def build_app(parts: Parts, write_beats: Write) -> FastAPI:
     app.include_router(box.router)
     app.include_router(receipts.router)  # before those that would take its path for a device
     app.include_router(devices.router)
+    app.include_router(workspace.router)
     page: list[dict[str, Any]] = []
 
     def openapi() -> dict[str, Any]:
@@ -79,7 +80,8 @@ def build_app(parts: Parts, write_beats: Write) -> FastAPI:
         return page[0]
 
     app.openapi = openapi  # type: ignore[method-assign]
-    _answer_problems(app, [beat, *box.router.routes, *receipts.router.routes, *devices.router.routes])
+    routers = (box.router, receipts.router, devices.router, workspace.router)
+    _answer_problems(app, [beat, *(route for router in routers for route in router.routes)])
     return app
 
 

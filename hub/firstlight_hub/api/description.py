@@ -108,6 +108,7 @@ WISH: dict[str, Schema] = {
         },
     },
 }
+NO_PROJECTS: Schema = {"type": "array", "maxItems": 0, "items": {}}
 MONITORING = ("platform", "platform_release", "platform_version", "architecture", "hostname", "rfdm_version", "type")
 
 SCHEMAS: dict[str, Schema] = {
@@ -122,6 +123,13 @@ SCHEMAS: dict[str, Schema] = {
         ),
     ),
     "Health": _object(["hub", "serverTime"], hub={"type": "string"}, serverTime={"type": "number"}),
+    "KeyOwner": _object(["workspace"], workspace={"type": "string"}),
+    "WorkspaceInfo": _object(
+        ["workspace"],
+        workspace=_object(
+            ["name", "url", "projects"], name={"type": "string"}, url={"type": "string"}, projects=NO_PROJECTS
+        ),
+    ),
     "Release": _object(
         ["version", "id", "path"],
         version={"type": "string"},

@@ -77,7 +77,8 @@ class Receipts:
 
         Args:
             text: the link, or its Base32 alone.
-            workspace: in which its device must be, "" = in any.
+            workspace: in which its device must be; "" = in any, and whoever brings it may be a stranger. A key that
+                shows nothing of a device then gets one answer whether that exists, is removed, or has another key.
 
         Raises:
             WireError: ``receipt_malformed``, ``receipt_newer`` or ``receipt_forged`` (the signature).
@@ -121,11 +122,11 @@ class Receipts:
             return Judged(device, before, is_new=False)
         install_id = None
         if read.fingerprint not in (device.key_fingerprint, device.candidate_fingerprint):
-            install_id = _token(view, device, read, now_ms)
+            install_id = _token(view, device, read, now_ms, is_stranger=not workspace)
         elif device.revoked_at_ms is not None:
             if not said.proof:
                 raise revoked()
-            install_id = _token(view, device, read, now_ms)
+            install_id = _token(view, device, read, now_ms, is_stranger=False)
         if before is not None and before.key_fingerprint == read.fingerprint and said.counter <= before.counter:
             raise Refusal("receipt_replayed", "A later receipt of this box is here already.")
         return Judged(device, _by_hand(device, read, now_ms), is_new=True, install_id=install_id)
@@ -143,25 +144,32 @@ def _device(view: Reading, read: Read, workspace: str) -> Device:
     device_id = said.device_id or next((one.device_id for one in found if _fits(one, said)), "")
     tombstone = view.tombstone(device_id)
     places = {said.workspace, workspace} - {""}
-    if tombstone is not None and places <= {tombstone.workspace}:
+    is_told = bool(workspace) or (tombstone is not None and tombstone.key_fingerprint == read.fingerprint)
+    if tombstone is not None and places <= {tombstone.workspace} and is_told:
         raise removed(tombstone, read.fingerprint)
     device = view.device(device_id)
     if device is None or not places <= {device.workspace}:
-        raise Refusal("receipt_unknown_device", "This hub has no such device.")
+        raise _unknown()
     return device
+
+
+def _unknown() -> Refusal:
+    return Refusal("receipt_unknown_device", "This hub has no device with the key of this receipt.")
 
 
 def _fits(one: InstallId, said: Receipt) -> bool:
     return hmac.compare_digest(proof_by_hash(one.hash, said.public_key, said.device_id), said.proof)
 
 
-def _token(view: Reading, device: Device, read: Read, now_ms: int) -> InstallId:
+def _token(view: Reading, device: Device, read: Read, now_ms: int, *, is_stranger: bool) -> InstallId:
     """The token by which this key may become the device's. Raises Refusal."""
     other = Refusal("receipt_key_other", "The device has another key than the one that signed this receipt.")
     if not read.receipt.proof:
-        raise other
+        raise _unknown() if is_stranger else other
     found = next((one for one in view.install_ids(device.id) if _fits(one, read.receipt)), None)
     if found is None:
+        if is_stranger:
+            raise _unknown()
         raise Refusal(FORGED, "The proof in this receipt fits no token that this hub gave for the device.")
     try:
         redeemable(view, found, read.fingerprint, now_ms)

@@ -4,6 +4,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import pytest
@@ -45,8 +46,13 @@ def call(url: str, body: bytes | None = b"sEcretInBody", limit_bytes: int = 65_5
 class Clients:
     """Makes clients of one kind, closes them in the end, and looks at their errors."""
 
-    kind: type[HttpCalls] | type[HttpSession]
+    kind: Callable[..., Client]
     made: list[Client] = field(default_factory=list)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether a connection is kept for the next call."""
+        return self.kind is not HttpCalls
 
     def make(
         self,
@@ -95,7 +101,10 @@ class Clients:
         return error
 
 
-@pytest.fixture(params=[HttpCalls, HttpSession], ids=["calls", "session"])
+KINDS: list[Callable[..., Client]] = [HttpCalls, partial(HttpCalls, keeps=True), HttpSession]
+
+
+@pytest.fixture(params=KINDS, ids=["calls", "kept", "session"])
 def clients(request: pytest.FixtureRequest) -> Iterator[Clients]:
     """Clients of each kind in turn."""
     found = Clients(request.param)

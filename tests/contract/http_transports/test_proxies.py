@@ -32,7 +32,7 @@ def test_calls_go_through_the_proxy(
     client = clients.make(Trust(ca.pem, (hub.pin,)), proxy_at(proxy, auth))
     for _ in range(3):
         assert client.exchange(call(origin.url()), DEADLINE_S).body == b"ok"
-    tunnels = 1 if isinstance(client, HttpSession) else 3
+    tunnels = 1 if clients.keeps else 3
     assert (proxy.connections, origin.connections, len(origin.requests)) == (tunnels, tunnels, 3)
 
 

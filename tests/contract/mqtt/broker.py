@@ -58,6 +58,7 @@ class Talk:
         self.heard = heard
         self.level = 4
         self.is_websocket = False
+        self.granted: tuple[int, ...] = ()  # for the filters of a subscription; () = each of them
         self._raw = b""
         self._rest = b""
 
@@ -159,9 +160,9 @@ class Talk:
         tail = bytes((code,)) + self._properties(reason_string(reason)) if code and self.level == 5 else b""
         self.send(packet(PUBACK, number + tail))
 
-    def suback(self, number: bytes, code: int = 1) -> None:
-        """Acknowledges a subscription."""
-        self.send(packet(SUBACK, number + self._properties() + bytes((code,))))
+    def suback(self, number: bytes, *codes: int) -> None:
+        """Acknowledges a subscription: a code for each filter."""
+        self.send(packet(SUBACK, number + self._properties() + bytes(codes or (1,))))
 
     def next_message(self) -> tuple[str, bytes, bytes]:
         """Serves the device until it publishes: topic, payload and the packet's number, not acknowledged yet."""
@@ -183,10 +184,13 @@ class Talk:
     def _serve(self, first: int, body: bytes) -> None:
         kind = first & 0xF0
         if kind == SUBSCRIBE:
-            at = 2 + (self.level == 5)
-            size = int(struct.unpack("!H", body[at : at + 2])[0])
-            self.heard.filters.put(body[at + 2 : at + 2 + size].decode())
-            self.suback(body[:2])
+            at, count = 2 + (self.level == 5), 0
+            while at < len(body):
+                size = int(struct.unpack("!H", body[at : at + 2])[0])
+                self.heard.filters.put(body[at + 2 : at + 2 + size].decode())
+                at += 3 + size  # the QoS behind it
+                count += 1
+            self.suback(body[:2], *self.granted[:count] or (1,) * count)
         elif kind == PINGREQ:
             self.heard.pings.put(None)
             self.send(packet(PINGRESP, b""))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from firstlight.core import model
-from firstlight.core.exchange import MqttCall, MqttLogin
+from firstlight.core.exchange import MqttCall, MqttLogin, MqttMessage
 from firstlight.core.model import Secret, Trust, parse_broker
 from firstlight.errors import UnreachableError
 from firstlight.transports.mqtt_session import MqttSession
@@ -54,7 +54,7 @@ class Site:
         path = "/mqtt" if self.way.is_websocket else ""
         broker = parse_broker(f"{scheme}://{host}:{self.server.port}{path}")
         will = MqttCall("f/acme/dev-1/gone", b'{"bootId": "b"}')
-        return MqttLogin(broker, "dev-1", "dev-1", Secret(PASSWORD), 120, "f/acme/dev-1/answer/+", will)
+        return MqttLogin(broker, "dev-1", "dev-1", Secret(PASSWORD), 120, ("f/acme/dev-1/answer/+",), will)
 
     def session(
         self,
@@ -109,7 +109,12 @@ def await_words(session: MqttSession) -> tuple[bytes, ...]:
     """Waits as the agent does until something is said unasked."""
     while not (said := session.heard()):
         assert select.select([session], [], [], PATIENCE_S)[0], "nothing was heard"
-    return said
+    return payloads(said)
+
+
+def payloads(said: tuple[MqttMessage, ...]) -> tuple[bytes, ...]:
+    """What came, without where."""
+    return tuple(message.payload for message in said)
 
 
 MakeSite = Callable[..., Site]

@@ -9,7 +9,7 @@ from firstlight.core.model import Trust
 from tests.contract.http_transports.certificates import Identity
 from tests.contract.http_transports.servers import PATIENCE_S
 from tests.contract.mqtt.broker import PUBLISH, Talk, good
-from tests.contract.mqtt.conftest import ASKING, BEAT, PASSWORD, MakeSite, Way, await_end, await_words, fail
+from tests.contract.mqtt.conftest import ASKING, BEAT, PASSWORD, MakeSite, Way, await_end, await_words, fail, payloads
 
 
 def answering(talk: Talk) -> None:
@@ -126,7 +126,7 @@ def test_queue_of_words_is_bounded(site: MakeSite) -> None:
 
     session = site(chatty).session()
     session.exchange(BEAT, 5)
-    assert session.heard() == tuple(b"%d" % position for position in range(22, 30))
+    assert payloads(session.heard()) == tuple(b"%d" % position for position in range(22, 30))
 
 
 @pytest.mark.parametrize("size_bytes", [0, 1, 200, 70_000])
@@ -201,7 +201,7 @@ def test_beat_that_a_dying_link_swallows_is_sent_again(site: MakeSite) -> None:
 def test_certificate_alone_needs_no_user_name(site: MakeSite) -> None:
     """A login without a user name and a subscription sends neither, nor a password, nor a will."""
     place = site(good)
-    session = place.session(login=lambda: place.login()._replace(user_name="", password=None, listens_to="", will=None))
+    session = place.session(login=lambda: place.login()._replace(user_name="", password=None, listens_to=(), will=None))
     session.exchange(BEAT, 5)
     login = place.heard.logins.get_nowait()
     assert (login.flags, login.user_name, login.password, login.will) == (0b10, None, None, None)

@@ -16,7 +16,7 @@ from tests.contract.mqtt.broker import (
     packet,
     reason_string,
 )
-from tests.contract.mqtt.conftest import BEAT, MakeSite, Way, await_end, fail
+from tests.contract.mqtt.conftest import BEAT, MakeSite, Way, await_end, fail, payloads
 
 # By the text of the standards, not by the table of the program: MQTT 3.1.1, 3.2.2.3; MQTT 5, 2.4.
 CONNACK_3_1_1 = {
@@ -239,7 +239,7 @@ def test_last_words_come_before_the_end(site: MakeSite) -> None:
     session = place.session()
     session.exchange(BEAT, 5)
     place.server.wait_until_left()
-    assert session.heard() == (b"last words",)
+    assert payloads(session.heard()) == (b"last words",)
     with pytest.raises(UnreachableError) as caught:
         session.heard()
     assert caught.value.code == "mqtt_taken_over"

@@ -341,7 +341,7 @@ def test_a_broker_alone_is_enough_to_go_on() -> None:
     bench, _ = over_mqtt(MqttReply(0))
 
     assert not bench.enroll().not_beating
-    assert bench.told[-1] == "first heartbeat taken by the broker; the hub has not answered yet"
+    assert bench.told[-1] == "first heartbeat taken by the broker; the platform has not answered yet"
 
 
 def certified(fingerprint: str) -> Callable[[HttpCall], HttpReply]:

@@ -150,6 +150,9 @@ def test_a_platform_without_taking_back_stays_parked() -> None:
         appeal = staticmethod(device.appeal)
         login = staticmethod(device.login)
         heard = staticmethod(device.heard)
+        token_call = staticmethod(device.token_call)
+        also = staticmethod(device.also)
+        judge = staticmethod(device.judge)
 
         @staticmethod
         def take_back(registration: Registration) -> None:

@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from firstlight.core.exchange import HttpCall, HttpReply, MqttCall, MqttReply
+from firstlight.core.desired import merged
+from firstlight.core.exchange import HttpCall, HttpReply, MqttCall, MqttMessage, MqttReply
+from firstlight.core.lifecycle import Desired
 from firstlight.core.model import (
     Beat,
     Credential,
@@ -66,6 +68,9 @@ def answered(interval_s: int = 60, **more: Any) -> Callable[[float], MqttReply]:
 DOWN = UnreachableError("connect_refused", "Nobody is there.")
 
 
+TOPIC = "firstlight/acme/dev-1/answer/now"
+
+
 class Link:
     """A session that answers from a list; connects anew after each failure.
 
@@ -84,6 +89,8 @@ class Link:
         self.rests_s = math.inf
         self.words: list[tuple[float, tuple[bytes, ...] | UnreachableError]] = []
         self.here: list[tuple[bytes, ...] | UnreachableError] = []
+        self.sent: list[MqttCall] = []
+        self.send_fails: UnreachableError | None = None
         self.now_s: Callable[[], float] = lambda: 0.0
 
     def exchange(self, call: Any, deadline_s: float) -> Any:
@@ -108,7 +115,14 @@ class Link:
         """Its number while it is open."""
         return self.number if self.is_open else -1
 
-    def heard(self) -> tuple[bytes, ...]:
+    def send(self, calls: tuple[MqttCall, ...], deadline_s: float) -> None:
+        """Notes them, or fails as the test says."""
+        if self.send_fails:
+            self.is_open = False
+            raise self.send_fails
+        self.sent += calls
+
+    def heard(self) -> tuple[MqttMessage, ...]:
         """What has come."""
         here, self.here = self.here, []
         messages: tuple[bytes, ...] = ()
@@ -117,7 +131,7 @@ class Link:
                 self.is_open = False
                 raise one
             messages += one
-        return messages
+        return tuple(MqttMessage(TOPIC, payload) for payload in messages)
 
     def rest_s(self) -> float:
         """As the test says."""
@@ -189,6 +203,10 @@ class World:
         self.retire_fails = False
         self.on_disk: Registration | None = registration
         self.times: list[float] = []
+        self.knows_time = False
+        self.desired: dict[str, object] = {}
+        self.desired_fails = False
+        self.hooked: list[tuple[str, dict[str, object]]] = []
 
     def run(self, platform: Any = device) -> int:
         """The whole life of a runner in this world."""
@@ -205,6 +223,7 @@ class World:
                 notifier=self,
                 changes=self.changes,
                 upgrades=self.upgrades,
+                hooks=self,
                 gives_way=self.gives_way,
                 stop=self.stop,
                 facts_hash=facts_hash,
@@ -212,6 +231,7 @@ class World:
                 log=lambda priority, text: self.logged.append(f"{priority} {text}"),
                 publish=self.statuses.append,
                 saw_time=self.times.append,
+                knows_time=lambda: self.knows_time,
                 agent_version="0.1.0",
             )
         ).run()
@@ -243,6 +263,17 @@ class World:
     def load_registration(self) -> Registration | None:
         """What is on disk by now: by default what the agent was started with."""
         return self.on_disk
+
+    def leave(self, kind: str, about: dict[str, object]) -> None:
+        """Notes it."""
+        self.hooked.append((kind, about))
+
+    def merge_desired(self, desired: Desired) -> dict[str, object] | None:
+        """In memory, or fails as a full disk does."""
+        if self.desired_fails:
+            raise StateError("state_unwritable", "The disk is full.")
+        before, self.desired = self.desired, merged(self.desired, desired)
+        return None if before == self.desired else self.desired
 
     def retire(self, reason: str) -> None:
         """Notes it, or fails as a full disk does."""

@@ -129,7 +129,7 @@ def test_newer_format_is_not_touched(store: StateDirectory) -> None:
     """A registration that a newer agent wrote is refused by name, even with an older copy beside it."""
     store.save_registration(registration())
     path = Path(store.path) / REGISTRATION
-    newer = json.dumps({**json.loads(path.read_text()), "format": 3})
+    newer = json.dumps({**json.loads(path.read_text()), "format": 4})
     path.write_text(newer)
 
     with pytest.raises(StateError) as caught:

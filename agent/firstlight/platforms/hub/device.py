@@ -7,19 +7,39 @@ from firstlight.core.exchange import HttpCall, HttpReply, MqttCall, MqttLogin, M
 from firstlight.core.lifecycle import Accepted, Failed, Refused, Removed, Told
 from firstlight.core.model import Credential, Registration, Trust, parse_broker, parse_endpoint
 from firstlight.errors import InvitationError, RefusedError, UnreachableError
+from firstlight.platforms.plain import also, judge, read_token, redeem_login, token_call
 from firstlight.wire.bounded import MAX_REPLY_BYTES, WireError, encode_object
 from firstlight.wire.heartbeat import decode_beat_reply, encode_beat
 from firstlight.wire.problem import decode_problem
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from firstlight.core.exchange import Call, Reply
+    from firstlight.core.exchange import Call, MqttMessage, Reply
     from firstlight.core.interfaces import Attempt
     from firstlight.core.lifecycle import Event
     from firstlight.core.model import Beat, Endpoint, Facts, Invitation, Moment
     from firstlight.wire.heartbeat import BeatReply
     from firstlight.wire.problem import Problem
 
+__all__ = [
+    "also",
+    "appeal",
+    "beat",
+    "finished",
+    "heard",
+    "judge",
+    "login",
+    "probe",
+    "read_beat",
+    "read_no",
+    "read_probe",
+    "read_redeemed",
+    "read_token",
+    "redeem",
+    "redeem_login",
+    "take_back",
+    "token_call",
+]
 JSON = ("Content-Type", "application/json")
 TRANSIENT = frozenset({408, 425, 429, 502, 503, 504})
 # What a hub says of itself, not of this device.
@@ -54,6 +74,11 @@ def read_probe(reply: HttpReply) -> float:
         raise UnreachableError("not_the_hub", "What answers at this address is not a Firstlight hub.") from None
 
 
+def finished(invitation: Invitation, attempt: Attempt, now_s: float) -> Registration:
+    """Raises InvitationError: a hub's device begins with an installId, so that its credential is made for its key."""
+    raise InvitationError("road_unsupported", "A hub hands out installIds, not finished credentials.")
+
+
 def redeem(invitation: Invitation, attempt: Attempt, facts: Facts, moment: Moment) -> HttpCall:
     """``POST /devices/v2/{installId}/redeem``."""
     from firstlight.wire.redeem import RedeemRequest, encode_redeem
@@ -71,7 +96,7 @@ def redeem(invitation: Invitation, attempt: Attempt, facts: Facts, moment: Momen
     return HttpCall("POST", url, (JSON,), encode_redeem(request), MAX_REPLY_BYTES)
 
 
-def read_redeemed(invitation: Invitation, attempt: Attempt, reply: HttpReply) -> Registration:
+def read_redeemed(invitation: Invitation, attempt: Attempt, reply: Reply) -> Registration:
     """The answer to ``redeem`` -> what the device keeps.
 
     Raises:
@@ -80,6 +105,8 @@ def read_redeemed(invitation: Invitation, attempt: Attempt, reply: HttpReply) ->
     """
     from firstlight.wire.redeem import decode_redeem_answer
 
+    if not isinstance(reply, HttpReply):
+        raise TypeError("a hub is redeemed at over HTTP")
     if reply.status not in (200, 201):
         raise read_no(reply, attempt.key_fingerprint)
     try:
@@ -123,7 +150,7 @@ def _authorized(registration: Registration) -> tuple[tuple[str, str], ...]:
     return (("Authorization", f"Bearer {secret.reveal()}"), JSON) if secret else (JSON,)
 
 
-def beat(registration: Registration, beat: Beat) -> Call:
+def beat(registration: Registration, beat: Beat, token: str = "") -> Call:
     """One beat: ``POST /{workspace}/devices/v2/{deviceId}/heartbeat``, or a message to the device's topic."""
     if registration.transport != "mqtt":
         return appeal(registration, beat)
@@ -140,7 +167,7 @@ def appeal(registration: Registration, beat: Beat) -> HttpCall:
     return HttpCall("POST", _device_url(registration, "heartbeat"), _authorized(registration), body)
 
 
-def login(registration: Registration, boot_id: str) -> MqttLogin | None:
+def login(registration: Registration, moment: Moment, *, knows_time: bool) -> MqttLogin | None:
     """Client id and user name are the device's id; with a certificate there is no password (docs/protocol.md)."""
     if registration.broker is None:
         return None
@@ -154,15 +181,15 @@ def login(registration: Registration, boot_id: str) -> MqttLogin | None:
         user_name=device_id if registration.credential.secret else "",
         password=registration.credential.secret,
         keep_alive_s=min(high, max(low, 2 * registration.interval_s)),
-        listens_to=topics.answers(workspace, device_id),
-        will=MqttCall(topics.gone(workspace, device_id), encode_object({"bootId": boot_id})),
+        listens_to=(topics.answers(workspace, device_id),),
+        will=MqttCall(topics.gone(workspace, device_id), encode_object({"bootId": moment.boot_id})),
     )
 
 
-def heard(registration: Registration, message: bytes) -> Told | None:
+def heard(registration: Registration, message: MqttMessage, moment: Moment) -> Told | None:
     """What came on ``answer/now``, or an answer that came too late; None for what is neither."""
     try:
-        answer = decode_beat_reply(message)
+        answer = decode_beat_reply(message.payload)
     except WireError:
         return None
     return Told(

@@ -1,0 +1,1 @@
+"""Qubitro (seed 003): devices with a token, over MQTT or HTTPS. docs/platforms/qubitro.md."""

@@ -1,0 +1,1 @@
+"""Tally: the folder of a new platform."""
