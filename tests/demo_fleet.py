@@ -117,7 +117,7 @@ class FleetPlay(Play):
         boot = self.scene.folder / "made-by-hand.json"
         told = {"format": 1, "platform": "fleet", "road": "finished", "deviceId": self.device_id}
         boot.touch(mode=0o600)
-        boot.write_text(json.dumps({**told, "endpoint": self.twin.http_url, "secret": "the workspace's own"}))
+        boot.write_text(json.dumps({**told, "endpoint": self.twin.http_url, "secret": "of-the-workspace"}))
         words = (
             str(BIN / "firstlight"),
             "enroll",

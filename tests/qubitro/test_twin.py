@@ -125,12 +125,13 @@ def test_a_device_over_mqtt_does_not_publish_over_https(twin: QubitroTwin, devic
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl on this machine")
 def test_the_examples_that_an_integrator_is_given_work(twin: QubitroTwin, tmp_path: Path) -> None:
-    """``make twin PLATFORM=qubitro`` prints two lines with curl: one makes a device, the other lists it."""
+    """``make twin PLATFORM=qubitro`` prints two lines with curl: one makes a device, the other lists it; then ours."""
     key_file, ca_file = tmp_path / "operator.key", tmp_path / "ca.pem"
     key_file.write_text(twin.operator_key + "\n")
     ca_file.write_text(twin.ca_pem)
-    create, listing = twin.examples(key_file, ca_file)
-    assert twin.operator_key not in create + listing
+    create, listing, *ours = twin.examples(key_file, ca_file)
+    assert twin.operator_key not in create + listing + "".join(ours)
+    assert all(line.startswith("firstlight ") for line in ours)
     said = []
     for line in (create, listing):
         done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=30)

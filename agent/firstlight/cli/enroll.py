@@ -141,6 +141,8 @@ def _handed_over(typed: Namespace, settings: Settings, tell: enrolling.Tell) -> 
         endpoint, trust = options.hub_of(settings)
         proof = read_install_id(typed.install_id)
         return Invitation("hub", endpoint, trust, proof, typed.transport or "", typed.credential or ""), None
+    if typed.hub or typed.pin or typed.ca_file:
+        raise UsageError("usage", "The file says where the platform is: leave --hub, --pin and --ca-file out.")
     found = device_file.read_device_file(device_file.read_bytes(typed.file))
     invitation = found.invitation
     if typed.credential not in (None, "", invitation.credential) and invitation.road != "redeem":

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from firstlight.core.model import Beat, Endpoint, Facts, Invitation, Moment
 
 INTERVAL_S = 60
+HAS_CHILDREN = False  # a device half that says otherwise is told of the devices behind a box, where there are any
 
 
 def probe(endpoint: Endpoint) -> HttpCall | None:

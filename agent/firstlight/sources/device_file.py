@@ -30,6 +30,7 @@ MAX_BYTES = 32_768
 FORMAT = 1
 ROADS = ("finished", "bootstrap", "redeem")
 TRANSPORTS = ("", "http", "mqtt")
+SECRET = re.compile(r"[!-~]*\Z")  # it goes into headers and packets as it is
 TEXTS = ("platform", "road", "deviceId", "workspace", "endpoint", "broker", "ca", "secret", "certificate", "key")
 NAMES = frozenset({"format", "pins", "transport", "extra", *TEXTS})
 PLATFORM = re.compile(r"[a-z][a-z0-9]{0,31}\Z")
@@ -170,8 +171,8 @@ def _check_identity(texts: dict[str, str]) -> None:
         raise _malformed("there is a 'key' without a 'certificate'")
     if is_redeem and not texts["secret"]:
         raise _malformed("there is no 'secret' to redeem")
-    if len(texts["secret"]) > MAX_SECRET or not (texts["secret"] + "x").isprintable():
-        raise _malformed(f"'secret' is not of 1 to {MAX_SECRET} printable characters")
+    if len(texts["secret"]) > MAX_SECRET or not SECRET.match(texts["secret"]):
+        raise _malformed(f"'secret' is not of 1 to {MAX_SECRET} characters from '!' to '~'")
 
 
 def _places(texts: dict[str, str]) -> tuple[Endpoint, Broker | None]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 65_536
 MAX_SERVICES, MAX_PROPERTIES, MAX_LIST = 64, 256, 256
 MAX_SERVICE_ID, MAX_NAME, MAX_VALUE = 32, 64, 4096
+EARLIEST_MS = 1_700_000_000_000.0  # November 2023: no agent that has this line is older
 LATEST_MS = 4e12  # the year 2096
 NOT_DONE = 1
 OTA_TYPE_UNSUPPORTED = 8
@@ -171,10 +172,13 @@ def server_time_s(paras: dict[str, object], moment: Moment) -> float:
     """The platform's clock now, as NTP has it: half of what the two ways took together is on the way back.
 
     Where the clock was set while the question was under way there is no telling, and the time of the answer counts.
-    Raises WireError.
+    Raises WireError, also for a time before ``EARLIEST_MS``: believed, it would make this box's own right clock count
+    as wrong.
     """
     sent_ms = _ms(paras, "device_send_time")
     received_ms, answered_ms = _ms(paras, "server_recv_time"), _ms(paras, "server_send_time")
+    if answered_ms < EARLIEST_MS:
+        raise WireError("the time in it cannot be now")
     under_way_ms = moment.wall_s * 1000 - sent_ms - (answered_ms - received_ms)
     return (answered_ms + (under_way_ms / 2 if 0 <= under_way_ms <= 60_000 else 0)) / 1000
 

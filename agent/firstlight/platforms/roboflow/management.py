@@ -34,6 +34,7 @@ WHO = "Roboflow"
 CODES = {"GraphMethodException": "roboflow_scope"}
 FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 CURSOR = re.compile(r"[A-Za-z0-9_=.~-]{0,512}\Z")
+INSTALL_ID = re.compile(r"[A-Za-z0-9._~-]{1,256}\Z")
 MAX_NAME, MAX_TAGS, MAX_PAYLOAD = 256, 64, 4296
 STATUSES = ("online", "offline", "unknown")
 
@@ -96,7 +97,8 @@ def read_created(place: Place, device: NewDevice, reply: HttpReply) -> Made:
     """
     source = accepted(reply, (201,), WHO, CODES)
     try:
-        bounded.text(source, "installId", 256)
+        if not INSTALL_ID.match(bounded.text(source, "installId", 256)):
+            raise bounded.WireError("installId has odd characters")  # it becomes part of an address that root fetches
         bounded.optional_text(source, "offlineProvisioningQrPayload", MAX_PAYLOAD)
         return Made(bounded.text(source, "deviceId", 128), device.name, None, source)
     except bounded.WireError as error:
