@@ -53,21 +53,39 @@ class Mounts(Protocol):
 
 
 class MountTable:
-    """The kernel's table of mounts; implements ``Mounts``."""
+    """The kernel's table of mounts; implements ``Mounts``.
+
+    Args:
+        path: of the table.
+        folders: below which mounts count as sticks.
+    """
 
     event = select.POLLPRI
 
-    def __init__(self) -> None:
+    def __init__(self, path: str = stick.MOUNTS, folders: Sequence[str] = stick.FOLDERS) -> None:
+        self._path, self._folders = path, folders
         self.fd = -1
         with suppress(OSError):
-            self.fd = os.open(stick.MOUNTS, os.O_RDONLY | os.O_CLOEXEC)
+            self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def sticks(self) -> list[Stick]:
         """Those that are there."""
         try:
-            return stick.sticks(Path(stick.MOUNTS).read_text(encoding="utf-8", errors="replace"))
+            text = Path(self._path).read_text(encoding="utf-8", errors="replace")
         except OSError:
             return []
+        return [each._replace(key=f"{each.key} {_visit_of(each)}") for each in stick.sticks(text, self._folders)]
+
+
+def _visit_of(place: Stick) -> int:
+    """Which visit of a stick it is, where our unit has mounted it: each time it makes another pipe.
+
+    The kernel gives the next stick the number of the mount that has just gone, and often the same name.
+    """
+    try:
+        return Path(f"{place.folder.rstrip('/')}{AWAY}").stat().st_ino
+    except OSError:
+        return 0
 
 
 class StickEar:
@@ -92,17 +110,23 @@ class StickEar:
         self._settings, self._reception, self._give, self._tell = settings, reception, give, tell
         self._mounts = mounts
         self._seen: dict[str, Visit | None] = {}
+        self._gone: set[str] = set()  # unmounted while they still wait for their answer
         self._hung: list[SideJob] = []
 
     def look(self, now_s: float) -> None:
         """Begins with what was mounted, and forgets what is gone."""
         there = {each.key: each for each in self._mounts.sticks()}
-        for key in [key for key, visit in self._seen.items() if key not in there and visit is None]:
-            del self._seen[key]
+        self._gone |= self._seen.keys() - there.keys()
+        for key in [key for key in self._gone if self._seen[key] is None]:
+            self._forget(key)
         for key, each in there.items():
             if key not in self._seen:
                 self._reception.forget_parts("stick")
                 self._seen[key] = Visit(each, self._settings, self._reception, self._give, self._tell, now_s)
+
+    def _forget(self, key: str) -> None:
+        del self._seen[key]
+        self._gone.discard(key)
 
     def _visits(self) -> list[Visit]:
         return [visit for visit in self._seen.values() if visit]
@@ -128,6 +152,8 @@ class StickEar:
             if visit and visit.turn(now_s):
                 self._hung += visit.jobs
                 self._seen[key] = None
+        if any(self._seen[key] is None for key in self._gone):
+            self.look(now_s)  # the next one may have come under the same name meanwhile
 
     def end(self, now_s: float) -> None:
         """Ends what is under way."""
