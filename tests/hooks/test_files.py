@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from firstlight.system import hook_files
+from firstlight.system.hook_files import Hook, problem_above, problem_of
 from tests.hooks.conftest import Site
 
 
@@ -54,14 +55,16 @@ def test_link_and_folder(site: Site, tmp_path: Path) -> None:
     assert found["30-folder"] == found["40-pipe"] == "It is no plain file."
 
 
-def test_of_another_owner(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hook that belongs to somebody else than root or whoever runs this is not run."""
+def test_of_another_owner(site: Site) -> None:
+    """A hook that belongs to somebody else than root or whoever runs it is not run, nor is one in such a folder."""
     path = site.hook("10-a", "true")
     if os.geteuid() == 0:
         os.chown(path, 65534, 65534)
+        assert "belongs to user 65534" in problems(site)["10-a"]
     else:
-        monkeypatch.setattr(os, "geteuid", lambda: 4242)
-    assert "belongs to user" in problems(site)["10-a"]
+        hook = Hook("enrolled", "10-a", str(path), "")
+        assert "belongs to user" in problem_of(hook, os.geteuid() + 1)
+        assert "belongs to user" in problem_above(str(path.parent), os.geteuid() + 1)
 
 
 @pytest.mark.parametrize("place", ["enrolled.d", "", ".."])

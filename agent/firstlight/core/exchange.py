@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NamedTuple
 
-    from firstlight.core.model import Broker, Secret
+    from firstlight.core.model import Broker, Secret, Trust
 else:
     from firstlight.core.record import NamedTuple
 
@@ -127,6 +127,7 @@ class MqttLogin(NamedTuple):
         greets: published, in this order, as soon as the session stands.
         least_gap_s: seconds between two attempts to connect; a try before that fails without one, ``mqtt_too_soon``.
         answer_s: seconds that a platform's own answer is awaited.
+        trust: how this broker is recognised, where that is not as the platform itself is.
     """
 
     broker: Broker
@@ -140,6 +141,7 @@ class MqttLogin(NamedTuple):
     greets: tuple[MqttCall, ...] = ()
     least_gap_s: float = 0.0
     answer_s: float = 5.0
+    trust: Trust | None = None
 
 
 # A dialect makes calls and reads replies of the transport its registration names.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from firstlight.core.model import Identity, Trust
+from firstlight.core.model import Identity
 from firstlight.errors import StateError
 
 TYPE_CHECKING = False
@@ -76,7 +76,7 @@ class Sessions:
         """The session that carries the redeem where that goes over MQTT; None where it goes over HTTP.
 
         Args:
-            invitation: with its own authority for that server in ``extra`` (``bootstrap_ca``), where it is another one.
+            invitation: whose dialect says how that server is recognised, where it is not as the platform is.
             key_fingerprint: of the key that its certificate is for.
 
         Raises:
@@ -92,11 +92,10 @@ class Sessions:
             return None
         from firstlight.transports.mqtt_session import MqttSession
 
-        own_ca = dict(invitation.extra).get("bootstrap_ca", "")
         pem = invitation.certificate_pem
         return MqttSession(
             lambda: login() or first,
-            Trust(own_ca) if own_ca else invitation.trust,
+            first.trust or invitation.trust,
             self._proxy_to(first.broker.host),
             check_dates=self._clock.is_trustworthy,
             identity=Identity(pem, self._store.key_file(key_fingerprint)) if pem else None,

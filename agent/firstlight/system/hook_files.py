@@ -40,6 +40,7 @@ class Hook(NamedTuple):
 
 def installed(folder: str, kind: str) -> list[Hook]:
     """All files of ``FOLDER/KIND.d`` in the order of their names; empty where there is no such folder."""
+    me = os.geteuid()
     place = os.path.join(folder, f"{kind}.d")
     try:
         names = sorted(os.listdir(place))
@@ -47,9 +48,9 @@ def installed(folder: str, kind: str) -> list[Hook]:
         return []
     except OSError as error:
         return [Hook(kind, "", place, f"{place} cannot be read: {error.strerror}.")]
-    above = problem_above(place)
+    above = problem_above(place, me)
     found = [Hook(kind, name, os.path.join(place, name), "") for name in names]
-    judged = [hook._replace(problem=above or problem_of(hook)) for hook in found]
+    judged = [hook._replace(problem=above or problem_of(hook, me)) for hook in found]
     usable = [hook.name for hook in judged if not hook.problem][MAX_HOOKS:]
     too_many = f"There are more than {MAX_HOOKS} in {place}."
     return [hook._replace(problem=too_many) if hook.name in usable else hook for hook in judged]
@@ -60,8 +61,8 @@ def all_installed(folder: str) -> list[Hook]:
     return [hook for kind in KINDS for hook in installed(folder, kind)]
 
 
-def problem_above(place: str) -> str:
-    """Who else could put something there, as one sentence; "" = nobody.
+def problem_above(place: str, me: int) -> str:
+    """Who else than root and user ``me`` could put something there, as one sentence; "" = nobody.
 
     A folder where everybody may write but nobody may take away what another one made (/tmp) is fine above it.
     """
@@ -76,15 +77,15 @@ def problem_above(place: str) -> str:
         if stat.S_ISLNK(found.st_mode):
             found = os.stat(path)
         is_shared = bool(found.st_mode & 0o022) and (is_own or not found.st_mode & stat.S_ISVTX)
-        if found.st_uid not in (0, os.geteuid()) or is_shared:
-            return _foreign(path, found)
+        if found.st_uid not in (0, me) or is_shared:
+            return _foreign(path, found, me)
         if path == os.path.dirname(path):
             return ""
         path, is_own = os.path.dirname(path), False
 
 
-def problem_of(hook: Hook) -> str:
-    """Why a file is not run, as one sentence; "" = it is."""
+def problem_of(hook: Hook, me: int) -> str:
+    """Why user ``me`` does not run a file, as one sentence; "" = it is run."""
     if not NAME.match(hook.name):
         return "Its name has something else than letters, digits, '-' and '_'."
     try:
@@ -95,13 +96,13 @@ def problem_of(hook: Hook) -> str:
         return "It is a symbolic link: put the file itself there."
     if not stat.S_ISREG(found.st_mode):
         return "It is no plain file."
-    if found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022:
-        return _foreign("It", found)
+    if found.st_uid not in (0, me) or found.st_mode & 0o022:
+        return _foreign("It", found, me)
     return "" if found.st_mode & 0o100 else "It is not executable: chmod 755"
 
 
-def _foreign(what: str, found: os.stat_result) -> str:
-    wanted = "root" if os.geteuid() == 0 else f"root or user {os.geteuid()}"
-    if found.st_uid not in (0, os.geteuid()):
+def _foreign(what: str, found: os.stat_result, me: int) -> str:
+    wanted = "root" if me == 0 else f"root or user {me}"
+    if found.st_uid not in (0, me):
         return f"{what} belongs to user {found.st_uid}, not to {wanted}."
     return f"{what} can be written by others than its owner (mode {stat.S_IMODE(found.st_mode):04o})."

@@ -9,7 +9,7 @@ import json
 
 from firstlight.core.exchange import HttpCall, HttpReply, MqttCall, MqttLogin, MqttReply, Token
 from firstlight.core.lifecycle import Accepted, Desired, Failed, Refused, Told
-from firstlight.core.model import Secret, parse_broker
+from firstlight.core.model import Secret, Trust, parse_broker
 from firstlight.errors import RefusedError, UnreachableError
 from firstlight.platforms import plain
 from firstlight.platforms.plain import appeal, probe, read_probe, take_back
@@ -52,7 +52,9 @@ def redeem_login(invitation: Invitation, moment: Moment, *, knows_time: bool) ->
         return None
     secret = None if invitation.certificate_pem else invitation.proof
     name, user, password = _login(invitation.device_id, secret, moment)
-    return MqttLogin(invitation.broker, name, user, password, 60, ("greeter/down",), protocol=4)
+    own_ca = dict(invitation.extra).get("bootstrap_ca", "")
+    trust = Trust(own_ca) if own_ca else None
+    return MqttLogin(invitation.broker, name, user, password, 60, ("greeter/down",), protocol=4, trust=trust)
 
 
 def redeem(invitation: Invitation, attempt: Attempt, facts: Facts, moment: Moment) -> Call:

@@ -8,7 +8,7 @@ the extra ``bootstrap_ca``.
 from __future__ import annotations
 
 from firstlight.core.exchange import MqttCall, MqttLogin, MqttReply
-from firstlight.core.model import LOOPBACK, Broker, Credential, Endpoint, Secret, parse_broker
+from firstlight.core.model import LOOPBACK, Broker, Credential, Endpoint, Secret, Trust, parse_broker
 from firstlight.errors import InvitationError, RefusedError, UnreachableError
 from firstlight.platforms.huawei import credentials, topics
 from firstlight.wire.bounded import WireError, decode_object, optional_text, text
@@ -52,6 +52,7 @@ def login(invitation: Invitation, moment: Moment, *, knows_time: bool) -> MqttLo
         listens_to=(topics.of(device_id, topics.BOOTSTRAP_DOWN),),
         protocol=4,
         answer_s=ANSWER_S,
+        trust=Trust(extra["bootstrap_ca"]) if extra.get("bootstrap_ca") else None,
     )
 
 
